@@ -1,0 +1,331 @@
+/* The launch role: map the plan, run its sections in two processes, report, tear down.
+ *
+ *     launcher: before ── CLONE ── beside … SUPERVISE ── after
+ *     child:                └───── child … EXEC
+ *
+ * The pair's socket carries `Tell`, `Send` and one failure report. Both ends are close-on-exec: end of file
+ * before a report means that the child has become the payload. */
+#include "launcher.h"
+#include "kernel.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* What goes over the pair and over the status socket. */
+struct report {
+    uint32_t kind, op;
+    int32_t error, pid;
+};
+enum { REPORT_FAILED = 1, REPORT_STARTED = 2, REPORT_TOLD = 3 };
+
+static struct side side;
+static struct report child_failure; /* kind is 0 until the child has reported */
+
+static void report_to(int fd, uint32_t kind, int error)
+{
+    struct report report = {.kind = kind, .error = -error, .pid = side.child};
+    if (side.op < side.plan.count)
+        report.op = side.plan.records[side.op].op;
+    if (fd >= 0)
+        send(fd, &report, sizeof report, MSG_NOSIGNAL);
+}
+
+/* One message of the other side: 0 at a `Tell`, -ECANCELED when it failed or is gone. */
+static int hear(char *name, size_t room)
+{
+    struct {
+        struct report report;
+        char name[64];
+    } message = {0};
+    ssize_t length = recv(side.channel, &message, sizeof message - 1, 0);
+    if (length < (ssize_t)sizeof message.report)
+        return length < 0 ? -errno : -ECANCELED;
+    if (message.report.kind == REPORT_FAILED) {
+        child_failure = message.report;
+        return -ECANCELED;
+    }
+    snprintf(name, room, "%s", message.name);
+    return 0;
+}
+
+static int op_tell(struct side *self, const struct plan_record *r)
+{
+    struct {
+        struct report report;
+        char name[64];
+    } message = {.report = {.kind = REPORT_TOLD}};
+    if (r->text[0].length >= sizeof message.name)
+        return -EINVAL;
+    memcpy(message.name, plan_text(&self->plan, r, 0), r->text[0].length);
+    return send(self->channel, &message, sizeof message, MSG_NOSIGNAL) < 0 ? -ECANCELED : 0;
+}
+
+static int op_await(struct side *self, const struct plan_record *r)
+{
+    char name[64];
+    int result = hear(name, sizeof name);
+    return result < 0 ? result : strcmp(name, plan_text(&self->plan, r, 0)) == 0 ? 0 : -EPROTO;
+}
+
+static int op_send(struct side *self, const struct plan_record *r)
+{
+    int fd = slot_get(self, r->slot[0]);
+    if (fd < 0)
+        return fd;
+    struct report report = {.kind = REPORT_TOLD};
+    struct iovec data = {&report, sizeof report};
+    char control[CMSG_SPACE(sizeof fd)] = {0};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    *header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    return sendmsg(self->channel, &message, MSG_NOSIGNAL) < 0 ? -ECANCELED : 0;
+}
+
+static int op_receive(struct side *self, const struct plan_record *r)
+{
+    struct report report = {0};
+    struct iovec data = {&report, sizeof report};
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t length = recvmsg(self->channel, &message, MSG_CMSG_CLOEXEC);
+    if (length < 0)
+        return -errno;
+    if (report.kind == REPORT_FAILED)
+        child_failure = report;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (report.kind != REPORT_TOLD || header == NULL || header->cmsg_type != SCM_RIGHTS)
+        return -ECANCELED;
+    int fd;
+    memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    return slot_put(self, r->slot[0], fd);
+}
+
+/* Signals as a fresh program expects them, whatever the caller ignored or blocked. */
+static void default_signals(void)
+{
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int op_clone(struct side *self, const struct plan_record *r)
+{
+    int pair[2], pidfd = -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    struct clone_args args = {
+        .flags = r->number[0] | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    if (r->slot[2] >= 0) {
+        int cgroup = slot_get(self, r->slot[2]);
+        if (cgroup < 0)
+            return cgroup;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup;
+    }
+    pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (child < 0) {
+        int error = -errno;
+        close(pair[0]), close(pair[1]);
+        return error;
+    }
+    self->is_child = child == 0;
+    self->channel = pair[self->is_child];
+    close(pair[!self->is_child]);
+    if (self->is_child) {
+        if (self->status >= 0)
+            close(self->status);
+        self->status = -1;
+        default_signals();
+        return 0;
+    }
+    self->child = child;
+    int result = slot_put(self, r->slot[0], pidfd);
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d", child);
+    int proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return result < 0 ? result : slot_put(self, r->slot[1], proc < 0 ? -errno : proc);
+}
+
+/* The child has become the payload when its end of the pair closes without a report. */
+static int op_supervise(struct side *self, const struct plan_record *r)
+{
+    char name[64];
+    int result = hear(name, sizeof name);
+    if (result == 0)
+        return -EPROTO;
+    if (result != -ECANCELED || child_failure.kind != 0)
+        return result;
+    close(self->channel);
+    self->channel = -1;
+    report_to(self->status, REPORT_STARTED, 0);
+    if (self->status >= 0)
+        close(self->status);
+    self->status = -1;
+    return supervise(self, r);
+}
+
+static op_function *handler(uint16_t kind)
+{
+    switch (kind) {
+    case OP_CLONE:
+        return op_clone;
+    case OP_TELL:
+        return op_tell;
+    case OP_AWAIT:
+        return op_await;
+    case OP_SEND:
+        return op_send;
+    case OP_RECEIVE:
+        return op_receive;
+    case OP_SUPERVISE:
+        return op_supervise;
+    }
+    return file_ops[kind] ? file_ops[kind] : mount_ops[kind] ? mount_ops[kind] : process_ops[kind] ? process_ops[kind] : kernel_ops[kind];
+}
+
+static bool tolerated(const struct plan_record *record, int result)
+{
+    for (int i = 0; i < 4; i++)
+        if (record->tolerate[i] != 0 && record->tolerate[i] == -result)
+            return true;
+    return false;
+}
+
+#ifdef ONGGI_CRASH_TEST
+/* "parent:17" kills the launcher after record 17, "child:17" the child. */
+static void crash_here(uint32_t index)
+{
+    const char *where = getenv("ONGGI_CRASH_AT");
+    char here[32];
+    snprintf(here, sizeof here, "%s:%u", side.is_child ? "child" : "parent", index);
+    if (where != NULL && strcmp(where, here) == 0)
+        kill(getpid(), SIGKILL);
+}
+#else
+#define crash_here(index) ((void)(index))
+#endif
+
+static int run_record(uint32_t index)
+{
+    const struct plan_record *record = &side.plan.records[index];
+    op_function *function = handler(record->kind);
+    side.op = index;
+    int result = function == NULL ? -ENOSYS : function(&side, record);
+    crash_here(index);
+    return result >= 0 || tolerated(record, result) ? 0 : result;
+}
+
+static int run_section(int section)
+{
+    uint32_t from = 0;
+    for (int i = 0; i < section; i++)
+        from += side.plan.header->records[i];
+    for (uint32_t i = from; i < from + side.plan.header->records[section]; i++) {
+        bool was_child = side.is_child;
+        int result = run_record(i);
+        if (result < 0)
+            return result;
+        if (side.is_child != was_child)
+            break; /* CLONE is the last record of its section, whatever the plan says */
+    }
+    return 0;
+}
+
+/* After exit runs whole, whatever fails in it: each op clears its own thing. */
+static void run_after(void)
+{
+    uint32_t from = side.plan.count - side.plan.header->records[3];
+    for (uint32_t i = from; i < side.plan.count; i++)
+        run_record(i);
+}
+
+static void reap_failed_child(void)
+{
+    if (side.child <= 0 || side.end.known)
+        return;
+    kill(side.child, SIGKILL); /* not reaped yet, so the pid is still its own */
+    while (waitpid(side.child, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static _Noreturn void be_child(void)
+{
+    int result = run_section(1);
+    report_to(side.channel, REPORT_FAILED, result < 0 ? result : -ENOEXEC);
+    _exit(127);
+}
+
+static int map_plan(int fd)
+{
+    struct stat seen;
+    int seals = fcntl(fd, F_GET_SEALS), wanted = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+    if (seals < 0 || (seals & wanted) != wanted || fstat(fd, &seen) < 0 || seen.st_size <= 0)
+        return -EPROTO;
+    void *bytes = mmap(NULL, (size_t)seen.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        return -errno;
+    close(fd);
+    int result = plan_decode(bytes, (size_t)seen.st_size, &side.plan);
+    if (result == 0 && memcmp(side.plan.header->build_id, ONGGI_BUILD_ID, sizeof side.plan.header->build_id) != 0)
+        return -EPROTONOSUPPORT;
+    return result;
+}
+
+static void quiet_stdio(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int i = 0; i < 3 && null >= 0; i++)
+        if (null != i)
+            dup2(null, i);
+    if (null > 2)
+        close(null);
+}
+
+int launch(int plan_fd, int status_fd, const int *inherited, int count)
+{
+    side = (struct side){.channel = -1, .status = status_fd, .inherited = inherited, .inherited_count = count, .op = UINT32_MAX};
+    memset(side.slots, 0xff, sizeof side.slots);
+    signal(SIGPIPE, SIG_IGN);
+    quiet_stdio();
+    umask(0); /* modes in plans are exact */
+    int result = map_plan(plan_fd);
+    if (result < 0) {
+        report_to(status_fd, REPORT_FAILED, result);
+        return 1;
+    }
+    result = run_section(0);
+    if (side.is_child)
+        result < 0 ? (report_to(side.channel, REPORT_FAILED, result), _exit(127)) : be_child();
+    if (result == 0)
+        result = run_section(2);
+    if (result < 0) {
+        /* What the child said first is the cause; without a word from it, it is this side's own step. */
+        if (child_failure.kind != 0)
+            send(side.status, &child_failure, sizeof child_failure, MSG_NOSIGNAL);
+        else
+            report_to(side.status, REPORT_FAILED, result);
+        if (side.channel >= 0)
+            shutdown(side.channel, SHUT_RDWR); /* an `Await` over there ends */
+        reap_failed_child();
+    }
+    run_after();
+    if (side.status >= 0)
+        close(side.status);
+    clients_linger();
+    return 0;
+}

@@ -1,0 +1,83 @@
+/* Ops on kernel tables: netlink and eBPF, both as prepared bytes. */
+#include "launcher.h"
+#include "kernel.h"
+
+#include <linux/bpf.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+/* Read acknowledgements until `count` have come or one is an error. */
+static int read_acknowledgements(int fd, uint64_t count)
+{
+    static char buffer[16384];
+    while (count > 0) {
+        ssize_t length = recv(fd, buffer, sizeof buffer, 0);
+        if (length < 0)
+            return -errno;
+        size_t left = (size_t)length;
+        for (struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+            if (m->nlmsg_type != NLMSG_ERROR)
+                continue;
+            int error = ((struct nlmsgerr *)NLMSG_DATA(m))->error;
+            if (error != 0)
+                return error;
+            if (--count == 0)
+                return 0;
+        }
+    }
+    return 0;
+}
+
+static int op_netlink(struct side *side, const struct plan_record *r)
+{
+    static char data[65536];
+    ssize_t length = fill_holes(side, r, 0, data, sizeof data);
+    if (length < 0)
+        return (int)length;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, (int)r->number[0]);
+    if (fd < 0)
+        return -errno;
+    struct timeval patience = {.tv_sec = 10};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ssize_t sent = send(fd, data, (size_t)length, 0);
+    int result = sent < 0 ? -errno : sent != length ? -EIO : read_acknowledgements(fd, r->number[1]);
+    close(fd);
+    return result;
+}
+
+static int op_devices(struct side *side, const struct plan_record *r)
+{
+    static struct bpf_insn program[4096];
+    int cgroup = slot_get(side, r->slot[0]);
+    if (cgroup < 0)
+        return cgroup;
+    size_t count = r->text[0].length / sizeof *program;
+    if (count == 0 || count > 4096)
+        return -EINVAL;
+    memcpy(program, plan_text(&side->plan, r, 0), count * sizeof *program);
+    union bpf_attr load;
+    memset(&load, 0, sizeof load);
+    load.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+    load.insns = (uint64_t)(uintptr_t)program;
+    load.insn_cnt = (uint32_t)count;
+    load.license = (uint64_t)(uintptr_t)"Apache-2.0";
+    int fd = sys_result(syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load));
+    if (fd < 0)
+        return fd;
+    union bpf_attr attach;
+    memset(&attach, 0, sizeof attach);
+    attach.target_fd = (uint32_t)cgroup;
+    attach.attach_bpf_fd = (uint32_t)fd;
+    attach.attach_type = BPF_CGROUP_DEVICE;
+    attach.attach_flags = BPF_F_ALLOW_MULTI;
+    int result = sys_result(syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach));
+    close(fd);
+    return result;
+}
+
+op_function *const kernel_ops[OP_COUNT] = {
+    [OP_NETLINK] = op_netlink,
+    [OP_DEVICES] = op_devices,
+};

@@ -1,0 +1,1 @@
+"""Onggi: a container platform in one wheel."""

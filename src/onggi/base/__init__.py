@@ -1,0 +1,1 @@
+"""Floor 0: errors, identities and units, known to every floor."""

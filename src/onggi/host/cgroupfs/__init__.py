@@ -1,0 +1,1 @@
+from onggi.host.cgroupfs.probe import probe_cgroups

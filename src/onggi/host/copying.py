@@ -1,0 +1,171 @@
+"""Copying a tree beneath one directory to beneath another: volumes' first contents, COPY.
+
+What is copied is what an image keeps: owner, mode, times, links, devices, holes,
+and the attributes that belong to an image. Sockets are left out. A directory of
+the target that is there already is merged into; anything else gives way.
+"""
+
+import errno
+import os
+import stat
+from typing import Final
+
+import msgspec
+
+from .planter import Planter
+from .tree import Directory, open_regular, through, walk
+from .xattrs import belongs_to_image, read_xattrs
+
+_CHUNK: Final = 64 << 20
+_NO_COPY_IN_KERNEL: Final = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)
+
+
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """What the copy took: how many names, how many bytes, how many attributes the target could not hold."""
+
+    entries: int
+    size_bytes: int
+    lost_xattrs: int
+
+
+class _Stat(msgspec.Struct, frozen=True):
+    """The attributes of a file that was looked at."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    xattrs: dict[bytes, bytes]
+
+
+class _Copy:
+    """One copy in progress."""
+
+    def __init__(self, planter: Planter, owner: tuple[int, int] | None) -> None:
+        self.entries = 0
+        self.size_bytes = 0
+        self._planter = planter
+        self._owner = owner
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def directory(self, directory: Directory) -> None:
+        self.entries += 1
+        self._planter.directory(directory.path, self._attributes(os.fstat(directory.fd), directory.fd))
+        prefix = directory.path + b"/" if directory.path else b""
+        for name, regular in directory.files:
+            self.entries += 1
+            path = prefix + name
+            if not (regular and self._regular(directory.fd, name, path)):
+                self._other(directory.fd, name, path)
+
+    def _regular(self, dirfd: int, name: bytes, path: bytes) -> bool:
+        opened = open_regular(dirfd, name)
+        if opened is None:
+            return False
+        source, seen = opened
+        try:
+            if self._linked(seen, path):
+                return True
+            target = self._planter.create(path)
+            try:
+                self.size_bytes += _copy_data(source, target, seen)
+                self._planter.seal(target, self._attributes(seen, source))
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        return True
+
+    def _other(self, dirfd: int, name: bytes, path: bytes) -> None:
+        try:
+            seen = os.lstat(name, dir_fd=dirfd)
+        except FileNotFoundError:
+            return
+        kind = stat.S_IFMT(seen.st_mode)
+        if kind in (stat.S_IFSOCK, stat.S_IFDIR, stat.S_IFREG) or self._linked(seen, path):
+            return
+        if kind == stat.S_IFLNK:
+            self._planter.symlink(path, self._attributes(seen), os.readlink(through(dirfd, name)))
+        else:
+            self._planter.node(path, self._attributes(seen), kind, seen.st_rdev)
+
+    def _linked(self, seen: os.stat_result, path: bytes) -> bool:
+        """Make a second name of a file that was copied already; False if it is the first."""
+        if seen.st_nlink == 1:
+            return False
+        identity = (seen.st_dev, seen.st_ino)
+        first = self._links.setdefault(identity, path)
+        if first is path:
+            return False
+        self._planter.hardlink(path, first)
+        return True
+
+    def _attributes(self, seen: os.stat_result, fd: int | None = None) -> _Stat:
+        uid, gid = self._owner or (seen.st_uid, seen.st_gid)
+        found = {} if fd is None else {k: v for k, v in read_xattrs(fd).items() if belongs_to_image(k)}
+        return _Stat(stat.S_IMODE(seen.st_mode), uid, gid, seen.st_mtime_ns, found)
+
+
+def copy_tree(
+    source: int,
+    target: int,
+    *,
+    owner: tuple[int, int] | None = None,
+    owners: bool = True,
+    no_xdev: bool = False,
+    max_entries: int = 10_000_000,
+) -> Copied:
+    """Copy what is beneath the directory `source`, and its own attributes, to the directory `target`.
+
+    `owner`: everything belongs to these ids instead; `owners=False`: to whoever copies.
+    Raises OSError, and what Planter and walk raise.
+    """
+    with Planter(target, owners=owners) as planter:
+        copy = _Copy(planter, owner)
+        for directory in walk(source, max_entries=max_entries, no_xdev=no_xdev):
+            copy.directory(directory)
+        planter.finish()
+        return Copied(entries=copy.entries, size_bytes=copy.size_bytes, lost_xattrs=planter.lost_xattrs)
+
+
+def _copy_data(source: int, target: int, seen: os.stat_result) -> int:
+    """Copy the data between the holes; what a growing file gets meanwhile is left out."""
+    size = seen.st_size
+    if seen.st_blocks * 512 >= size:
+        copied = _copy_range(source, target, 0, size)
+    else:
+        copied = end = 0
+        while end < size:
+            try:
+                start = os.lseek(source, end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    break
+                raise
+            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+            if start < end:
+                copied += _copy_range(source, target, start, end)
+    os.ftruncate(target, size)
+    return copied
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> int:
+    at = start
+    in_kernel = True
+    while at < end:
+        wanted = min(end - at, _CHUNK)
+        if in_kernel:
+            try:
+                done = os.copy_file_range(source, target, wanted, at, at)
+            except OSError as error:
+                if error.errno not in _NO_COPY_IN_KERNEL:
+                    raise
+                in_kernel = False
+                continue
+        else:
+            data = os.pread(source, min(wanted, 1 << 20), at)
+            done = os.pwrite(target, data, at)
+        if done == 0:
+            break  # it shrank meanwhile
+        at += done
+    return at - start

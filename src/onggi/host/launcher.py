@@ -1,0 +1,126 @@
+"""Execute plans: the one way from a `Plan` to the kernel.
+
+Owns the C launcher as a program: handing it a plan in a sealed memfd, and reading the
+one report that it gives before it turns into the container's supervisor.
+"""
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from onggi.base.errors import FailedPrecondition, NotSupported, Unavailable
+from onggi.plan.explain import explain_failure, strerror
+from onggi.plan.facts import Facts
+from onggi.plan.ops import Exec, Op, Plan
+from onggi.plan.wire import encode_plan
+
+_REPORT: Final = struct.Struct("=IIii")  # kind, op, errno, pid
+_FAILED: Final = 1
+_STARTED: Final = 2
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class LaunchFailed(FailedPrecondition):
+    """A step of a plan failed; everything that the plan had made is cleared away again.
+
+    `op` is the failing op (None when the plan itself was refused), `errno` the kernel's answer.
+    """
+
+    def __init__(self, text: str, op: Op | None, errno: int) -> None:
+        super().__init__(text)
+        self.op = op
+        self.errno = errno
+
+    @property
+    def exit_code(self) -> int:
+        """Docker's exit code: 127 for a command that is not there, 126 for one that cannot run, else 125."""
+        if not isinstance(self.op, Exec):
+            return 125
+        return 127 if self.errno == 2 else 126
+
+
+class Launcher:
+    """The installed launcher program."""
+
+    def __init__(self, program: Path, build_id: str, environment: Mapping[str, str] | None = None) -> None:
+        """`environment` reaches a test build only: the real launcher looks at none."""
+        self._program = str(program)
+        self._build_id = build_id
+        self._environment = dict(environment or {})
+
+    @classmethod
+    def installed(cls) -> "Launcher":
+        """Find the launcher that came with this package."""
+        directory = Path(__file__).parent.parent / "bin"
+        try:
+            build_id = (directory / "build-id").read_text().strip()
+        except FileNotFoundError:
+            raise NotSupported(
+                f"the launcher is missing from {directory}: this is a source tree that was not built; "
+                "install it (pip install .), or run python3 launcher/build.py"
+            ) from None
+        return cls(directory / "onggi-launcher", build_id)
+
+    def encode(self, plan: Plan) -> int:
+        """Give a sealed memfd with the plan; the caller closes it."""
+        data = encode_plan(plan, self._build_id)
+        fd = os.memfd_create("onggi-plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            written = os.write(fd, data)
+            if written != len(data):
+                raise OSError(28, os.strerror(28))
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def run(self, plan: Plan, inherited: Sequence[int] = (), *, facts: Facts | None = None) -> int:
+        """Execute a plan until its process runs; gives the process's pid.
+
+        The supervisor stays behind as nobody's child. Raises LaunchFailed after the launcher has cleared away.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            with theirs:
+                plan_fd = self.encode(plan)
+                try:
+                    self._spawn(plan_fd, theirs.fileno(), inherited)
+                finally:
+                    os.close(plan_fd)
+            return read_report(ours, plan, facts)
+
+    def _spawn(self, plan_fd: int, status_fd: int, inherited: Sequence[int]) -> None:
+        # posix_spawn, never fork: a warm Python may be large and have threads. The dup2 of
+        # a descriptor onto itself is how it is passed without a moment in which another
+        # thread's child could inherit it too.
+        fds = [plan_fd, status_fd, *inherited]
+        pid = os.posix_spawn(
+            self._program,
+            ["onggi-launcher", "launch", *map(str, fds)],
+            self._environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
+        )
+        os.waitpid(pid, 0)
+
+
+def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -> int:
+    """Wait until the launcher says that the process runs (gives its pid) or that a step failed."""
+    report = status.recv(_REPORT.size)
+    if len(report) != _REPORT.size:
+        raise Unavailable("the launcher was killed before it could report; run the command again, it sweeps what is left")
+    kind, number, errno, pid = _REPORT.unpack(report)
+    if kind == _STARTED:
+        return int(pid)
+    status.recv(1)  # end of file: the launcher has run its last section
+    every = plan.ops()
+    op = every[number] if number < len(every) else None
+    text = explain_failure(plan, number, errno, facts)
+    if op is None:
+        text = f"the launcher refused the plan: {strerror(errno)}; reinstall Onggi so that its parts are of one build"
+    raise LaunchFailed(text, op, errno)
+

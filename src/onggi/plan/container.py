@@ -1,0 +1,372 @@
+"""From a bundle and the facts of a host to the plan that starts and supervises it.
+
+This is the one place where the order of everything is decided:
+
+1. the launcher opens all that belongs to the host: namespaces, bind sources, layers;
+2. the child is cloned; the launcher writes its id maps and puts it into its cgroups,
+   while the child attaches the root and what lies beneath it;
+3. the child lets the host's root go, gives up its privileges, and becomes the payload;
+4. the launcher supervises; at the end it records the exit first, then clears away.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from onggi.base.errors import InvalidArgument, NotSupported
+from onggi.plan import abi
+from onggi.plan.cgroup import plan_cgroup, plan_refuge
+from onggi.plan.cgroup_mount import plan_cgroup_mount
+from onggi.plan.facts import Facts
+from onggi.plan.mounts import ROOT, parse_options, plan_mount
+from onggi.plan.namespaces import (
+    Namespaces,
+    clone_flags,
+    plan_hold,
+    plan_joins_before,
+    plan_joins_child,
+    plan_maps,
+    plan_release,
+    plan_return,
+    read_namespaces,
+)
+from onggi.plan.network import LOOPBACK_INDEX, link_up
+from onggi.plan.ops import (
+    Await,
+    Clone,
+    Close,
+    Hole,
+    Inherit,
+    Listen,
+    Lock,
+    Netlink,
+    NewSession,
+    OpenPath,
+    Op,
+    Pipe,
+    PivotRoot,
+    Plan,
+    Propagate,
+    PutFile,
+    Receive,
+    RecordExit,
+    Remove,
+    SetDomainname,
+    SetHostname,
+    SetIds,
+    SetStdio,
+    SetUndumpable,
+    Supervise,
+    Tell,
+    Unshare,
+    WriteFile,
+)
+from onggi.plan.process import plan_exec, plan_limits, plan_privileges
+from onggi.plan.rootfs import (
+    Directory,
+    Overlay,
+    plan_devices,
+    plan_hiding,
+    plan_root,
+    plan_root_attributes,
+    plan_show_root,
+    plan_terminal,
+)
+from onggi.spec.runtime import Linux, Mount, Process, Spec
+
+LOST_RECORDS: Final = "onggi: the disk was full; log records lost here: "
+
+
+class Supervision(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container is looked after. Paths are the host's.
+
+    `run_directory` holds `lock`, `state`, `exit` and the socket `attach`.
+    `client` is the position of an inherited, connected attach socket. `supervisors` is
+    the cgroup that the launcher itself enters. `remove` are trees to delete at the end.
+    """
+
+    run_directory: str
+    log_directory: str | None = None
+    log_name: str = "json.log"
+    log_size_bytes: int = 10_000_000
+    log_files: int = 3
+    stdin: bool = False
+    stdin_once: bool = False
+    client: int | None = None
+    supervisors: str | None = None
+    init: bool = False
+    remove: tuple[str, ...] = ()
+
+
+def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervision, facts: Facts, *, bundle: str = "") -> Plan:
+    """Plan a container's whole life.
+
+    `bundle` is the directory that relative paths of the spec belong to.
+    Raises InvalidArgument for what the spec has wrong, NotSupported for what this
+    host or version cannot do; nothing has happened then.
+    """
+    process, linux = _require(spec)
+    namespaces = read_namespaces(linux, facts)
+    cgroup = plan_cgroup(linux.resources, linux.cgroups_path or "", facts.cgroup)
+    # On v1 and hybrid a cgroup namespace shows the right root only when unshared after all joins.
+    late_cgroupns = "cgroup" in namespaces.made and facts.cgroup.layout != "v2"
+    rootfs = plan_root(root, linux, namespaces)
+    inside = _plan_inside(
+        spec, process, linux, namespaces, facts, cgroups=cgroup.directories, late=late_cgroupns, bundle=bundle
+    )
+    mapped = "user" in namespaces.made
+
+    before: list[Op] = [*_plan_sign_of_life(supervision), *_plan_stdio_before(process, supervision), *cgroup.before]
+    before += plan_joins_before(namespaces, linux)
+    before += [*rootfs.before, *inside.before]
+    flags = clone_flags(namespaces, cgroup_at_birth=not late_cgroupns)
+    before.append(Clone(namespaces=flags, pidfd="pidfd", proc="child", cgroup=cgroup.slot))
+
+    child: list[Op] = [Close(slot="lock"), SetUndumpable(), NewSession(), *plan_joins_child(namespaces)]
+    if mapped:
+        child += [Await(name="mapped"), SetIds(uid=0, gid=0, groups=None), *rootfs.received]
+    elif "user" in namespaces.joined:
+        child.append(SetIds(uid=0, gid=0, groups=None))
+    child += inside.child
+    child += _plan_ending(process, linux, namespaces, supervision, facts)
+
+    beside: list[Op] = [*plan_return(namespaces)]
+    if mapped:
+        beside += [*plan_maps(linux), *rootfs.mapped, Tell(name="mapped")]
+    beside += [*cgroup.beside, *plan_hold(namespaces)]
+    if process.oom_score_adj is not None:
+        beside.append(WriteFile(at="child", path="oom_score_adj", data=str(process.oom_score_adj).encode()))
+    if supervision.supervisors is not None:
+        beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
+    if process.terminal:
+        beside.append(Receive(slot="master"))
+    beside += [
+        PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
+        Tell(name="placed"),
+        *_plan_handover(process),
+        _plan_supervise(process, supervision),
+    ]
+    after: list[Op] = [
+        *cgroup.keep,
+        RecordExit(at="run", path="exit"),
+        *cgroup.kill,
+        *plan_release(namespaces),
+        *cgroup.remove,
+        *(Remove(path=path, tree=True, tolerate=(abi.ENOENT,)) for path in supervision.remove),
+    ]
+    return Plan(before=tuple(before), child=tuple(child), beside=tuple(beside), after=tuple(after))
+
+
+class _Inside(msgspec.Struct, frozen=True, kw_only=True):
+    before: tuple[Op, ...]
+    child: tuple[Op, ...]
+
+
+def _require(spec: Spec) -> tuple[Process, Linux]:
+    """Refuse by name what has no plan in this version."""
+    if spec.process is None:
+        raise InvalidArgument("the spec has no process: there is nothing to run")
+    if not spec.process.cwd.startswith("/"):
+        raise InvalidArgument(f"process.cwd {spec.process.cwd!r} must be an absolute path")
+    if spec.linux is None:
+        raise InvalidArgument("the spec has no section linux: Onggi runs Linux containers")
+    hooks = spec.hooks
+    asked = (
+        ("hooks", hooks is not None and any(getattr(hooks, name) for name in hooks.__struct_fields__)),
+        ("vm", spec.vm is not None),
+        ("linux.intelRdt", spec.linux.intel_rdt is not None),
+        ("linux.memoryPolicy", spec.linux.memory_policy is not None),
+        ("linux.personality", spec.linux.personality is not None),
+        ("linux.netDevices", bool(spec.linux.net_devices)),
+        ("linux.mountLabel", bool(spec.linux.mount_label)),
+    )
+    for name, present in asked:
+        if present:
+            raise NotSupported(f"{name} is not supported by this version of Onggi; remove it from the spec")
+    return spec.process, spec.linux
+
+
+def _plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
+    """The launcher is alive for others while it holds the lock; a session of its own keeps terminals' signals away."""
+    flags = abi.OPEN_READ | abi.OPEN_WRITE | abi.OPEN_CREATE
+    ops: list[Op] = [
+        NewSession(),
+        OpenPath(slot="run", path=supervision.run_directory, flags=abi.OPEN_READ | abi.OPEN_DIRECTORY),
+        OpenPath(slot="lock", at="run", path="lock", flags=flags, mode=0o600),
+        Lock(slot="lock"),
+        Listen(slot="listener", at="run", path="attach"),
+    ]
+    if supervision.log_directory is not None:
+        directory = abi.OPEN_READ | abi.OPEN_DIRECTORY
+        ops.append(OpenPath(slot="log", path=supervision.log_directory, flags=directory))
+    if supervision.client is not None:
+        ops.append(Inherit(slot="client", position=supervision.client))
+    return tuple(ops)
+
+
+def _plan_stdio_before(process: Process, supervision: Supervision) -> tuple[Op, ...]:
+    if process.terminal:
+        return ()
+    if supervision.stdin:
+        stdin: Op = Pipe(reader="stdin", writer="stdin-feed")
+    else:
+        stdin = OpenPath(slot="stdin", path="/dev/null", flags=abi.OPEN_READ)
+    return (stdin, Pipe(reader="stdout-take", writer="stdout"), Pipe(reader="stderr-take", writer="stderr"))
+
+
+def _plan_handover(process: Process) -> tuple[Op, ...]:
+    """Close in the launcher what is the child's: an open write end would hide the end of its output."""
+    mine = () if process.terminal else ("stdin", "stdout", "stderr")
+    return (Close(slot=ROOT, tolerate=(abi.EBADF,)), *(Close(slot=slot) for slot in mine))
+
+
+def _plan_supervise(process: Process, supervision: Supervision) -> Supervise:
+    terminal = bool(process.terminal)
+    return Supervise(
+        child="pidfd",
+        stdin="stdin-feed" if supervision.stdin and not terminal else None,
+        stdout=None if terminal else "stdout-take",
+        stderr=None if terminal else "stderr-take",
+        terminal="master" if terminal else None,
+        listener="listener",
+        client=None if supervision.client is None else "client",
+        log=None if supervision.log_directory is None else "log",
+        log_name=supervision.log_name,
+        log_size_bytes=supervision.log_size_bytes,
+        log_files=supervision.log_files,
+        lost=LOST_RECORDS,
+        stdin_once=supervision.stdin_once,
+    )
+
+
+def _plan_inside(
+    spec: Spec,
+    process: Process,
+    linux: Linux,
+    namespaces: Namespaces,
+    facts: Facts,
+    *,
+    cgroups: Mapping[str, str],
+    late: bool,
+    bundle: str,
+) -> _Inside:
+    """Plan all that happens inside the new namespaces before the process is made."""
+    before: list[Op] = []
+    child: list[Op] = []
+    network: tuple[Op, ...] = ()
+    if "network" in namespaces.made:
+        network = (Netlink(family=abi.NETLINK_ROUTE, messages=link_up(LOOPBACK_INDEX), count=1),)
+    if "mount" in namespaces.joined:
+        _refuse_mounts(spec)
+        return _Inside(before=(), child=(*network, Await(name="placed"), *_plan_names(spec, namespaces)))
+    child += [Propagate(propagation=abi.MS_SLAVE), *plan_show_root()]
+    late_mounts: list[Op] = []
+    proc = devpts = None
+    fresh_dev = False
+    for number, mount in enumerate(spec.mounts or ()):
+        slot = f"mount{number}"
+        if mount.type == "cgroup":
+            options = parse_options(mount.options or (), where=mount.destination)
+            private = "cgroup" in namespaces.made
+            planned = plan_cgroup_mount(mount, options, slot, cgroups, facts.cgroup, private=private)
+            before += planned.before
+            (late_mounts if late else child).extend(planned.child)
+            continue
+        planned = plan_mount(mount, slot, owns_netns=namespaces.owns_netns, bundle=bundle)
+        before += planned.before
+        child += planned.child
+        if mount.destination == "/proc" and mount.type == "proc":
+            proc = slot
+        if mount.type == "devpts":
+            devpts = slot
+        fresh_dev = fresh_dev or (mount.destination == "/dev" and mount.type == "tmpfs")
+    if not _bound_dev(spec.mounts or ()):
+        devices = plan_devices(linux, namespaces, fresh_dev=fresh_dev)
+        before += devices.before
+        child += devices.child
+    if process.terminal:
+        child += plan_terminal(process, devpts)
+    child += [*network, *_plan_names(spec, namespaces), *_plan_sysctls(linux, namespaces, proc)]
+    if late:
+        child += [Await(name="placed"), Unshare(types=abi.CLONE_NEWCGROUP), *late_mounts]
+    hiding = plan_hiding(linux)
+    before += hiding.before
+    child += hiding.child
+    child += plan_root_attributes(linux, readonly=bool(spec.root and spec.root.readonly))
+    child.append(PivotRoot(root=ROOT))
+    if not late:
+        child.append(Await(name="placed"))
+    return _Inside(before=tuple(before), child=tuple(child))
+
+
+def _refuse_mounts(spec: Spec) -> None:
+    if spec.mounts:
+        raise InvalidArgument("a container that joins a mount namespace takes its mounts from there; remove `mounts`")
+
+
+def _bound_dev(mounts: tuple[Mount, ...]) -> bool:
+    return any(m.destination.rstrip("/") == "/dev" and m.type != "tmpfs" for m in mounts)
+
+
+def _plan_names(spec: Spec, namespaces: Namespaces) -> tuple[Op, ...]:
+    ops: list[Op] = []
+    for name, value, op in (
+        ("hostname", spec.hostname, SetHostname),
+        ("domainname", spec.domainname, SetDomainname),
+    ):
+        if not value:
+            continue
+        if not namespaces.has("uts"):
+            raise InvalidArgument(f"{name} needs a uts namespace in linux.namespaces; without one it is the host's")
+        if len(value.encode()) > 64:
+            raise InvalidArgument(f"{name} {value!r} is longer than the kernel's 64 bytes")
+        ops.append(op(name=value))
+    return tuple(ops)
+
+
+_SYSCTL_OWNERS: Final = (
+    ("net.", "network"),
+    ("fs.mqueue.", "ipc"),
+    ("kernel.msg", "ipc"),
+    ("kernel.shm", "ipc"),
+    ("kernel.sem", "ipc"),
+    ("kernel.domainname", "uts"),
+    ("kernel.hostname", "uts"),
+)
+
+
+def _plan_sysctls(linux: Linux, namespaces: Namespaces, proc: str | None) -> tuple[Op, ...]:
+    """Plan sysctls, each only where a namespace of the container owns it; written through our own procfs."""
+    ops: list[Op] = []
+    for key, value in sorted((linux.sysctl or {}).items()):
+        dotted = key.replace("/", ".") if "." not in key.partition("/")[0] else key
+        owner = next((kind for prefix, kind in _SYSCTL_OWNERS if dotted.startswith(prefix)), None)
+        if owner is None or not namespaces.has(owner):
+            raise InvalidArgument(f"sysctl {key!r} is not in a separate kernel namespace: it would change the host")
+        if proc is None:
+            raise InvalidArgument(f"sysctl {key!r} needs a proc mount at /proc in the spec's mounts")
+        # a.b/c.d: as sysctl(8), the first separator decides which one it is
+        path = key if "/" in key and "." not in key.partition("/")[0] else key.translate({46: "/", 47: "."})
+        if ".." in path.split("/"):
+            raise InvalidArgument(f"sysctl {key!r} is no name of a sysctl")
+        ops.append(WriteFile(at=proc, path=f"sys/{path}", data=value.encode()))
+    return tuple(ops)
+
+
+def _plan_ending(
+    process: Process, linux: Linux, namespaces: Namespaces, supervision: Supervision, facts: Facts
+) -> tuple[Op, ...]:
+    """Plan the last part of the child: limits, stdio, privileges, exec."""
+    terminal = bool(process.terminal)
+    stdio = (
+        SetStdio(stdin="terminal", stdout="terminal", stderr="terminal", terminal=True)
+        if terminal
+        else SetStdio(stdin="stdin", stdout="stdout", stderr="stderr")
+    )
+    return (
+        *plan_limits(process, facts),
+        stdio,
+        *plan_privileges(process, linux.seccomp, facts, set_groups=True),
+        *plan_exec(process, init=supervision.init),
+    )

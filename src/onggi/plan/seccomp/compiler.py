@@ -1,0 +1,276 @@
+"""From a seccomp profile to a classic BPF program.
+
+    load arch ── one of ours? ── load nr ── bisect ── verdict
+         └ no: kill                            └ load argument words, compare ── verdict
+
+x86_64 and x32 share an arch token; x32 numbers have bit 30, so both live on one
+line of numbers and one search decides both.
+"""
+
+from typing import Final
+
+import msgspec
+
+from onggi.base.errors import InvalidArgument
+from onggi.spec.runtime import LinuxSeccomp
+
+from .bpf import JEQ, JGE, JGT, WORD_MAX, Graph, Node, Range
+from .rules import (
+    ENOSYS,
+    RET_ALLOW,
+    RET_ERRNO,
+    RET_KILL_THREAD,
+    RET_LOG,
+    RET_NOTIFY,
+    RET_TRACE,
+    Condition,
+    Entry,
+    Rule,
+    parse_entries,
+    parse_verdict,
+    rules_by_number,
+)
+from .tables import ARM_PRIVATE, X32_BIT, X86_64, Arch, chosen_arches, native_arch, syscall_numbers
+
+# struct seccomp_data
+_NR: Final = 0
+_ARCH: Final = 4
+_ARGS: Final = 16
+
+FLAG_LOG: Final = 1 << 1
+FLAG_SPEC_ALLOW: Final = 1 << 2
+FLAG_NEW_LISTENER: Final = 1 << 3
+FLAG_WAIT_KILLABLE_RECV: Final = 1 << 5
+
+FLAGS: Final = {
+    # Known and without effect, as in runc: the filter is loaded by a process of one thread.
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,
+    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
+}
+
+_ACTION: Final = 0xFFFF_0000
+_PERMISSIVE: Final = frozenset((RET_ALLOW, RET_LOG, RET_TRACE))
+
+
+class SeccompProgram(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter ready for seccomp(2).
+
+    `filter` is an array of struct sock_filter, `flags` are SECCOMP_FILTER_FLAG_*.
+    With `notify` a rule asks a listener, and the flags ask for its descriptor.
+    """
+
+    filter: bytes
+    flags: int
+    instructions: int
+    notify: bool
+
+
+def compile_seccomp(profile: LinuxSeccomp, arch: str) -> SeccompProgram:
+    """Compile a profile for the kernel of an architecture (`uname -m` or OCI name).
+
+    Raises InvalidArgument, naming the rule, for what the profile says wrong, and
+    NotSupported for an architecture without a table of system calls.
+    """
+    native = native_arch(arch)
+    default = parse_verdict(profile.default_action, profile.default_errno_ret, "seccomp profile, default")
+    entries = parse_entries(profile)
+    graph = Graph()
+    # A call of another architecture is killed, as libseccomp has it.
+    start = graph.give(RET_KILL_THREAD)
+    for members in reversed(_by_token(chosen_arches(native, profile.architectures or ()))):
+        numbers = graph.load(_NR, graph.search(_number_ranges(graph, members, entries, default)))
+        start = graph.jump(JEQ, members[0].token, numbers, start)
+    code, count = graph.assemble(graph.load(_ARCH, start))
+    notify = default == RET_NOTIFY or any(entry.rules[0].verdict == RET_NOTIFY for entry in entries)
+    return SeccompProgram(filter=code, flags=_flags(profile, notify), instructions=count, notify=notify)
+
+
+def _flags(profile: LinuxSeccomp, notify: bool) -> int:
+    if profile.flags is None:
+        # As runc: who says nothing gets no Speculative Store Bypass mitigation (the kernel's default since 5.16).
+        flags = FLAG_SPEC_ALLOW
+    else:
+        flags = 0
+        for name in profile.flags:
+            if name not in FLAGS:
+                raise InvalidArgument(f"seccomp profile: flag {name!r} is not known; there are {', '.join(FLAGS)}")
+            flags |= FLAGS[name]
+    # The kernel refuses WAIT_KILLABLE_RECV without a listener.
+    return flags | FLAG_NEW_LISTENER if notify else flags & ~FLAG_WAIT_KILLABLE_RECV
+
+
+def _by_token(arches: tuple[Arch, ...]) -> list[tuple[Arch, ...]]:
+    tokens: dict[int, tuple[Arch, ...]] = {}
+    for arch in arches:
+        tokens[arch.token] = (*tokens.get(arch.token, ()), arch)
+    return list(tokens.values())
+
+
+# -- system call numbers ---------------------------------------------------------------------------
+
+
+def _number_ranges(graph: Graph, members: tuple[Arch, ...], entries: list[Entry], default: int) -> list[Range]:
+    """Cut the line of numbers into ranges with one fate each."""
+    otherwise = graph.give(default)
+    fates: dict[int, Node] = {}
+    for arch in members:
+        decided: dict[tuple[Rule, ...], Node] = {}
+        for number, rules in rules_by_number(entries, arch, default).items():
+            key = tuple(rules)
+            if key not in decided:
+                decided[key] = _decide(graph, rules, arch, otherwise)
+            fates[number] = decided[key]
+
+    # What lies between the numbers that rules name.
+    grounds: list[Range] = [(0, otherwise)]
+    unknown = graph.give(RET_ERRNO | ENOSYS)
+    for arch in members:
+        grounds += [(arch.bit, otherwise)] if arch.bit else []
+        highest = _highest_named(entries, arch)
+        if highest is not None and default & _ACTION not in _PERMISSIVE:
+            grounds.append((highest + 1, unknown))
+    if members == (X86_64,):
+        # x32 was not chosen. A tracer skips a call by making it number -1, which is not killed.
+        grounds += [(X32_BIT, graph.give(RET_KILL_THREAD)), (WORD_MAX, otherwise)]
+
+    ranges: list[Range] = []
+    for (begin, ground), (end, _) in zip(grounds, [*grounds[1:], (WORD_MAX + 1, otherwise)], strict=True):
+        at = begin
+        for number in sorted(number for number in fates if begin <= number < end):
+            if number > at:
+                ranges.append((at, ground))
+            ranges.append((number, fates[number]))
+            at = number + 1
+        if at < end:
+            ranges.append((at, ground))
+    return ranges
+
+
+def _highest_named(entries: list[Entry], arch: Arch) -> int | None:
+    """Give the highest number that the profile's author knew.
+
+    A call above it is younger than the profile: ENOSYS lets programs fall back
+    to older calls, where the errno of the default action would stop them (runc's
+    patchbpf). The private calls of ARM are not counted: being far above the
+    table, they would switch this off there, as they do in runc.
+    """
+    numbers = syscall_numbers(arch)
+    named = [numbers[name] for entry in entries for name in entry.names if name in numbers]
+    highest = max((number for number in named if number & ~arch.bit < ARM_PRIVATE), default=0)
+    return highest or None
+
+
+# -- arguments -------------------------------------------------------------------------------------
+
+
+def _decide(graph: Graph, rules: list[Rule], arch: Arch, otherwise: Node) -> Node:
+    """Try the rules of one system call in order."""
+    width = 64 if arch.wide else 32
+    if _on_one_argument(rules, (1 << width) - 1):
+        return _search_argument(graph, rules, width, otherwise)
+    node = otherwise
+    for verdict, conditions in reversed(rules):
+        then = graph.give(verdict)
+        for condition in reversed(conditions):
+            then = _test(graph, condition, width, then, node)
+        node = then
+    return node
+
+
+def _on_one_argument(rules: list[Rule], full: int) -> bool:
+    indexes = {rule.conditions[0].index for rule in rules if rule.conditions}
+    return len(indexes) == 1 and all(
+        len(conditions) == 1 and conditions[0].mask == full for _, conditions in rules
+    )
+
+
+def _search_argument(graph: Graph, rules: list[Rule], width: int, otherwise: Node) -> Node:
+    """Rules that each compare the same argument: a verdict for each range of its values."""
+    tests = [(graph.give(verdict), conditions[0]) for verdict, conditions in rules]
+    edges = {0}
+    for _, (_, operator, value, _) in tests:
+        edges |= {value} if operator in ("<", ">=") else {value + 1} if operator in ("<=", ">") else {value, value + 1}
+    edges.discard(1 << width)
+    ranges: list[Range] = []
+    for edge in sorted(edges):
+        fate = next((node for node, test in tests if holds(test, edge)), otherwise)
+        if not ranges or ranges[-1][1] != fate:
+            ranges.append((edge, fate))
+    index = rules[0].conditions[0].index
+    if width == 32:
+        return _search_word(graph, _low(index), ranges)
+    return _search_word(graph, _high(index), _by_high_word(graph, _low(index), ranges))
+
+
+def _by_high_word(graph: Graph, low: int, ranges: list[Range]) -> list[Range]:
+    """Cut ranges of 64-bit values by their high word; one that has edges inside searches the low word."""
+    words: list[Range] = []
+    inherited = ranges[0][1]
+    for high in sorted({edge >> 32 for edge, _ in ranges}):
+        inside = [(edge & WORD_MAX, node) for edge, node in ranges if edge >> 32 == high]
+        if inside[0][0]:
+            inside.insert(0, (0, inherited))
+        inherited = inside[-1][1]
+        words.append((high, _search_word(graph, low, inside)))
+        if high < WORD_MAX:
+            words.append((high + 1, inherited))
+    return [word for at, word in enumerate(words) if at + 1 == len(words) or words[at + 1][0] != word[0]]
+
+
+def _search_word(graph: Graph, offset: int, ranges: list[Range]) -> Node:
+    if len({node for _, node in ranges}) == 1:
+        return ranges[0][1]
+    return graph.load(offset, graph.search([(edge, graph.loaded(offset, node)) for edge, node in ranges]))
+
+
+def holds(condition: Condition, argument: int) -> bool:
+    """Compare an argument of the condition's width."""
+    _, operator, value, mask = condition
+    argument &= mask
+    match operator:
+        case "==":
+            return argument == value
+        case "!=":
+            return argument != value
+        case "<":
+            return argument < value
+        case "<=":
+            return argument <= value
+        case ">":
+            return argument > value
+        case _:
+            return argument >= value
+
+
+def _test(graph: Graph, condition: Condition, width: int, yes: Node, no: Node) -> Node:
+    """One comparison, as one or two words; of != < <= the contrary is asked, with the exits exchanged."""
+    index, operator, value, mask = condition
+    if operator in ("!=", "<", "<="):
+        yes, no = no, yes
+    code = {"==": JEQ, "!=": JEQ, ">": JGT, "<=": JGT, ">=": JGE, "<": JGE}[operator]
+    low = _compare(graph, _low(index), code, value & WORD_MAX, mask & WORD_MAX, yes, no)
+    if width == 32:
+        return low
+    high, high_mask = value >> 32, mask >> 32
+    if code == JEQ:
+        return _compare(graph, _high(index), JEQ, high, high_mask, low, no)
+    equal = graph.jump(JEQ, high, graph.loaded(_high(index), low), graph.loaded(_high(index), no))
+    return graph.load(_high(index), graph.jump(JGT, high, graph.loaded(_high(index), yes), equal))
+
+
+def _compare(graph: Graph, offset: int, code: int, value: int, mask: int, yes: Node, no: Node) -> Node:
+    if mask == WORD_MAX:
+        return graph.load(offset, graph.jump(code, value, graph.loaded(offset, yes), graph.loaded(offset, no)))
+    if mask == 0:
+        return yes
+    return graph.load(offset, graph.mask(mask, graph.jump(code, value, yes, no)))
+
+
+def _low(index: int) -> int:
+    return _ARGS + 8 * index
+
+
+def _high(index: int) -> int:
+    return _ARGS + 8 * index + 4

@@ -1,0 +1,1 @@
+"""Floor 1: the formats that others defined (OCI, Docker) as typed values; parse and print, no effects."""

@@ -1,0 +1,145 @@
+"""What a user asks of a container: the create request, in Docker's terms and Onggi's types.
+
+This is the one form in which the command line, the Python API and later the Docker
+API hand a container to the engine, and in which the store keeps it. Absent (None)
+means "as the image says, else the default".
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+DEFAULT_SHM_BYTES: Final = 64 << 20
+DEFAULT_LOG_BYTES: Final = 10_000_000
+DEFAULT_LOG_FILES: Final = 3
+
+
+class MountRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One `-v`, `--mount` or `--tmpfs`.
+
+    `source` is a host path (bind), a volume's name or "" for an anonymous one (volume).
+    """
+
+    type: Literal["bind", "volume", "tmpfs"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    recursive: bool = True
+    propagation: str = ""
+    copy: bool = True  # volume: fill an empty one from the image
+    size_bytes: int | None = None  # tmpfs
+    mode: int | None = None  # tmpfs
+    options: tuple[str, ...] = ()  # tmpfs: further mount options
+
+
+class DeviceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One `--device`: a host path, its path in the container, and the access (r, w, m)."""
+
+    source: str
+    target: str
+    access: str = "rwm"
+
+
+class Ulimit(msgspec.Struct, frozen=True, kw_only=True):
+    """One `--ulimit`; `name` as in Docker (nofile), 2**64-1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class ThrottleRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One `--device-read-bps` and the like: a device's path and a rate a second."""
+
+    path: str
+    rate: int
+
+
+class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits, in bytes, nanoseconds of CPU a second, microseconds (quota, period); None is no limit."""
+
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None  # memory and swap together, -1 for unlimited swap
+    memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    nano_cpus: int | None = None
+    cpu_shares: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None
+    cpu_rt_period_us: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids: int | None = None
+    blkio_weight: int | None = None
+    blkio_weight_device: tuple[ThrottleRequest, ...] = ()
+    read_bps: tuple[ThrottleRequest, ...] = ()
+    write_bps: tuple[ThrottleRequest, ...] = ()
+    read_iops: tuple[ThrottleRequest, ...] = ()
+    write_iops: tuple[ThrottleRequest, ...] = ()
+
+
+class IdMapRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One range of a user namespace: container ids, host ids, how many."""
+
+    container: int
+    host: int
+    size: int
+
+
+class LogRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Where output is kept: `json-file` with rotation, or `none`."""
+
+    driver: Literal["json-file", "none"] = "json-file"
+    size_bytes: int = DEFAULT_LOG_BYTES
+    files: int = DEFAULT_LOG_FILES
+
+
+class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole create request."""
+
+    image: str = ""
+    rootfs: str = ""  # a directory used as it is, instead of an image
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    workdir: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str = ""
+    tty: bool = False
+    console_size: tuple[int, int] | None = None  # rows, columns
+    stdin_open: bool = False
+    stdin_once: bool = False
+    init: bool = False
+    auto_remove: bool = False
+    stop_signal: str | None = None
+    stop_timeout_s: int | None = None
+    mounts: tuple[MountRequest, ...] = ()
+    read_only: bool = False
+    shm_bytes: int = DEFAULT_SHM_BYTES
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str | None = None  # a profile in Docker's format, "unconfined", or None for the default
+    unmask_system_paths: bool = False
+    devices: tuple[DeviceRequest, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = {}
+    resources: ResourceRequest = ResourceRequest()
+    oom_score_adj: int | None = None
+    network: str = "none"  # none, host, bridge, container:<id>
+    pid: str = ""  # "" for its own, host, container:<id>
+    ipc: str = ""  # "" or private for its own, host, none, container:<id>
+    uts: str = ""  # "" for its own, host
+    cgroupns: str = ""  # "" for the host's default, host, private
+    time_offsets: dict[str, int] = {}  # boottime, monotonic: seconds
+    uid_map: tuple[IdMapRequest, ...] = ()
+    gid_map: tuple[IdMapRequest, ...] = ()
+    cgroup_parent: str = ""
+    log: LogRequest = LogRequest()

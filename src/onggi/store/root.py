@@ -1,0 +1,104 @@
+"""A state root: its directories, its database and its locks, as every part of the store gets them.
+
+    db.sqlite, events.sqlite    records
+    blobs/sha256/<hex>          content
+    ingest/                     staged: blob-<hex> can be resumed, anything else has a random name
+    layers/<id>/                received layers
+    snapshots/<key>/fs, work-*  upper directories: of containers, and of the layers made from them
+    containers/<id>/            what a container keeps outside its root file system
+    volumes/<name>/_data        volumes
+    trash/                      renamed here, then unlinked
+    locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
+    empty/                      the lower of overlays that would have too few
+
+Whoever makes files for an object holds the object's lock until its row is
+committed. Whoever removes files without a row does it under that lock and inside a
+write transaction: so nobody's half-made object is taken for litter, even where the
+maker has joined a larger transaction.
+
+Nothing here reads the environment or a clock: the assembler gives paths, the clock,
+the maker of ids and the boot id.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from onggi.base.errors import InvalidArgument
+from onggi.host.db import Database
+from onggi.host.files import Files
+from onggi.host.locks import Lock, LockTable
+
+from .schema import MIGRATIONS
+
+LOCK_TIMEOUT_S: Final = 30.0
+MAX_ID_LENGTH: Final = 128
+_AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases")
+_DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks")
+
+
+class StateRoot:
+    """What all parts of the store stand on."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        files: Files,
+        clock_ns: Callable[[], int],
+        new_id: Callable[[], str],
+        boot_id: str,
+    ) -> None:
+        """Use the directory `path`, absolute; it and what belongs in it is made if missing.
+
+        `clock_ns`: nanoseconds since the epoch. `new_id`: 64 random hex digits, a new
+        one each time. `boot_id`: /proc/sys/kernel/random/boot_id.
+        """
+        if not path.startswith("/"):
+            raise InvalidArgument(f"the state root must be an absolute path, got {path!r}")
+        self.path = path.rstrip("/")
+        self.files = files
+        self.clock_ns = clock_ns
+        self.new_id = new_id
+        self.boot_id = boot_id
+        self._make_directories()
+        self.db = Database(self.place("db.sqlite"), MIGRATIONS, about_to=files.about_to)
+        self._locks = {area: LockTable(self.place("locks", area)) for area in _AREAS}
+
+    def place(self, *parts: str) -> str:
+        """Give the absolute path of something below the root."""
+        return "/".join((self.path, *parts))
+
+    def lock(
+        self, area: str, name: str, what: str, *, shared: bool = False, timeout_s: float | None = LOCK_TIMEOUT_S
+    ) -> Lock:
+        """Lock one object; `what` names it in the sentence of the Conflict that a timeout raises."""
+        return self._locks[area].take(name, what, shared=shared, timeout_s=timeout_s)
+
+    def locks(self, area: str) -> LockTable:
+        """Give the locks of one area, to probe or attempt."""
+        return self._locks[area]
+
+    def discard(self, path: str) -> None:
+        """Remove a file or tree: at once out of sight, then unlinked; nothing there is fine."""
+        if trashed := self.files.trash(path, self.place("trash")):
+            self.files.remove_tree(trashed)
+
+    def _make_directories(self) -> None:
+        if self.files.look(self.place("empty")) is not None:  # the last one made
+            return
+        made = ""
+        for part in self.path.split("/")[1:]:
+            made += f"/{part}"
+            if self.files.look(made) is None:
+                self.files.make_directory(made)
+        for directory in _DIRECTORIES:
+            parent, _, child = directory.partition("/")
+            self.files.make_directory(self.place(parent))
+            if child:
+                self.files.make_directory(self.place(directory))
+        self.files.make_directory(self.place("empty"), 0o755)
+
+
+def is_hex_id(text: str) -> bool:
+    """Tell whether `text` can be an id: lower-case hex, long enough to be a lock's name, short enough for a file's."""
+    return 16 <= len(text) <= MAX_ID_LENGTH and not text.strip("0123456789abcdef")

@@ -1,0 +1,1 @@
+"""Rules about the source itself: what CONTRIBUTING.md says in words, held here by tests."""
