@@ -132,19 +132,18 @@ def _copy_data(source: int, target: int, seen: os.stat_result) -> int:
     """Copy the data between the holes; what a growing file gets meanwhile is left out."""
     size = seen.st_size
     if seen.st_blocks * 512 >= size:
-        copied = _copy_range(source, target, 0, size)
-    else:
-        copied = end = 0
-        while end < size:
-            try:
-                start = os.lseek(source, end, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    break
-                raise
-            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
-            if start < end:
-                copied += _copy_range(source, target, start, end)
+        return _copy_range(source, target, 0, size)
+    copied = end = 0
+    while end < size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                break
+            raise
+        end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        if start < end:
+            copied += _copy_range(source, target, start, end)
     os.ftruncate(target, size)
     return copied
 

@@ -416,6 +416,11 @@ class Planter:
         self._let_go.clear()
 
 
+def device_number(major: int, minor: int) -> int:
+    """Put the two parts of a device number together, as `Planter.node` takes it."""
+    return os.makedev(major, minor)
+
+
 def _is_whiteout(seen: os.stat_result) -> bool:
     return stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0
 

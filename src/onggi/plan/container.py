@@ -82,8 +82,9 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     """How a container is looked after. Paths are the host's.
 
     `run_directory` holds `lock`, `state`, `exit` and the socket `attach`.
-    `client` is the position of an inherited, connected attach socket. `supervisors` is
-    the cgroup that the launcher itself enters. `remove` are trees to delete at the end.
+    `client` is the position of an inherited, connected attach socket, `hold` that of a
+    descriptor to keep until the very end (the snapshot's lock). `supervisors` is the
+    cgroup that the launcher itself enters. `remove` are trees to delete at the end.
     """
 
     run_directory: str
@@ -94,6 +95,7 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     stdin: bool = False
     stdin_once: bool = False
     client: int | None = None
+    hold: int | None = None
     supervisors: str | None = None
     init: bool = False
     remove: tuple[str, ...] = ()
@@ -117,7 +119,7 @@ def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervisi
     )
     mapped = "user" in namespaces.made
 
-    before: list[Op] = [*_plan_sign_of_life(supervision), *_plan_stdio_before(process, supervision), *cgroup.before]
+    before: list[Op] = [*plan_sign_of_life(supervision), *plan_stdio(process, supervision), *cgroup.before]
     before += plan_joins_before(namespaces, linux)
     before += [*rootfs.before, *inside.before]
     flags = clone_flags(namespaces, cgroup_at_birth=not late_cgroupns)
@@ -144,8 +146,8 @@ def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervisi
     beside += [
         PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
         Tell(name="placed"),
-        *_plan_handover(process),
-        _plan_supervise(process, supervision),
+        *plan_handover(process),
+        plan_supervise(process, supervision),
     ]
     after: list[Op] = [
         *cgroup.keep,
@@ -187,7 +189,7 @@ def _require(spec: Spec) -> tuple[Process, Linux]:
     return spec.process, spec.linux
 
 
-def _plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
+def plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
     """The launcher is alive for others while it holds the lock; a session of its own keeps terminals' signals away."""
     flags = abi.OPEN_READ | abi.OPEN_WRITE | abi.OPEN_CREATE
     ops: list[Op] = [
@@ -202,10 +204,13 @@ def _plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
         ops.append(OpenPath(slot="log", path=supervision.log_directory, flags=directory))
     if supervision.client is not None:
         ops.append(Inherit(slot="client", position=supervision.client))
+    if supervision.hold is not None:
+        ops.append(Inherit(slot="hold", position=supervision.hold))
     return tuple(ops)
 
 
-def _plan_stdio_before(process: Process, supervision: Supervision) -> tuple[Op, ...]:
+def plan_stdio(process: Process, supervision: Supervision) -> tuple[Op, ...]:
+    """Plan the pipes, or nothing where a terminal comes later."""
     if process.terminal:
         return ()
     if supervision.stdin:
@@ -215,13 +220,14 @@ def _plan_stdio_before(process: Process, supervision: Supervision) -> tuple[Op, 
     return (stdin, Pipe(reader="stdout-take", writer="stdout"), Pipe(reader="stderr-take", writer="stderr"))
 
 
-def _plan_handover(process: Process) -> tuple[Op, ...]:
+def plan_handover(process: Process) -> tuple[Op, ...]:
     """Close in the launcher what is the child's: an open write end would hide the end of its output."""
     mine = () if process.terminal else ("stdin", "stdout", "stderr")
     return (Close(slot=ROOT, tolerate=(abi.EBADF,)), *(Close(slot=slot) for slot in mine))
 
 
-def _plan_supervise(process: Process, supervision: Supervision) -> Supervise:
+def plan_supervise(process: Process, supervision: Supervision) -> Supervise:
+    """Plan the long part of the launcher's life."""
     terminal = bool(process.terminal)
     return Supervise(
         child="pidfd",

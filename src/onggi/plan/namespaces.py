@@ -32,6 +32,11 @@ _BY_CHILD: Final = ("user", "cgroup", "mount")
 _HELD: Final = ("mount", "network", "ipc", "uts")
 
 
+def namespace_file(kind: str) -> str:
+    """Give the name of a namespace beneath /proc/PID/ns."""
+    return _FILES.get(kind, kind)
+
+
 class Namespaces(msgspec.Struct, frozen=True, kw_only=True):
     """The namespaces of one container by type: `made` new, `joined` by path."""
 
@@ -91,7 +96,7 @@ def plan_joins_before(namespaces: Namespaces, linux: Linux) -> tuple[Op, ...]:
     ]
     here = [kind for kind in _BY_LAUNCHER if kind in namespaces.joined]
     ops += [
-        OpenPath(slot=f"own-{kind}", path=f"/proc/self/ns/{_FILES.get(kind, kind)}", flags=abi.OPEN_READ)
+        OpenPath(slot=f"own-{kind}", path=f"/proc/self/ns/{namespace_file(kind)}", flags=abi.OPEN_READ)
         for kind in here
     ]
     ops += [SetNamespace(slot=f"ns-{kind}", types=FLAGS[kind]) for kind in here]
@@ -132,7 +137,7 @@ def plan_hold(namespaces: Namespaces) -> tuple[Op, ...]:
     """Plan to hold the namespaces: then the exit status is known before the kernel has taken them apart."""
     flags = abi.OPEN_READ | abi.OPEN_MAGIC
     return tuple(
-        OpenPath(slot=f"hold-{kind}", at="child", path=f"ns/{_FILES.get(kind, kind)}", flags=flags)
+        OpenPath(slot=f"hold-{kind}", at="child", path=f"ns/{namespace_file(kind)}", flags=flags)
         for kind in _HELD
         if kind in namespaces.made
     )

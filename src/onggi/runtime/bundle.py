@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from onggi.base.errors import InvalidArgument
+from onggi.host.devices import DeviceNode
 from onggi.plan import abi
 from onggi.plan.devices import DEFAULT_DEVICE_RULES
 from onggi.plan.facts import Facts
@@ -47,18 +48,6 @@ from onggi.spec.runtime import (
 _UNLIMITED: Final = 2**64 - 1
 
 
-class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A device node of the host; `type` is b or c."""
-
-    path: str
-    type: str
-    major: int
-    minor: int
-    mode: int
-    uid: int
-    gid: int
-
-
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """What the host and the store know about a request.
 
@@ -69,7 +58,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: Identity
     sources: Mapping[str, str] = {}
-    devices: Mapping[str, HostDevice] = {}
+    devices: Mapping[str, DeviceNode] = {}
     joined: Mapping[str, str] = {}
     files: tuple[Mount, ...] = ()  # resolv.conf, hosts, hostname
     cgroups_path: str
@@ -139,7 +128,6 @@ def _process(
         # Privileged is all that Onggi itself has; less on a host that holds some back.
         capabilities = tuple(name for name in capabilities if name in held)
     root = identity.uid == 0
-    added = tuple(name for name in _capability_names(request.cap_add) if name in capabilities)
     return Process(
         terminal=request.tty or None,
         console_size=Box(height=request.console_size[0], width=request.console_size[1]) if request.console_size else None,
@@ -151,7 +139,6 @@ def _process(
             bounding=capabilities,
             effective=capabilities if root else None,
             permitted=capabilities if root else None,
-            ambient=None if root else added and None,
         ),
         rlimits=tuple(
             POSIXRlimit(type=f"RLIMIT_{limit.name.upper()}", soft=limit.soft, hard=limit.hard) for limit in request.ulimits

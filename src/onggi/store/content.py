@@ -202,7 +202,8 @@ class Content:
         with root.db.write(durable=durable) as db:
             db.execute(
                 "INSERT INTO blobs (digest, size, created_ns, unsynced) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (digest) DO UPDATE SET size = excluded.size, unsynced = excluded.unsynced, lost = 0",
+                "ON CONFLICT (digest) DO UPDATE SET size = excluded.size, created_ns = excluded.created_ns, "
+                "unsynced = excluded.unsynced, lost = 0",
                 (digest, size, root.clock_ns(), None if durable else root.boot_id),
             )
             protect(db, lease, "blob", digest)

@@ -35,7 +35,10 @@ TreeDiffID = Callable[[int], DiffID]
 
 
 class LayerForm(Protocol):
-    """A way to keep a layer below a directory of its own, its *place* (an absolute path)."""
+    """A way to keep a layer below a directory of its own, its *place* (an absolute path).
+
+    Removing a layer is removing its place, whatever the form.
+    """
 
     @property
     def name(self) -> str:
@@ -50,11 +53,11 @@ class LayerForm(Protocol):
         Raises Corrupt if what `make` left is not there.
         """
 
-    def size(self, place: str) -> int:
-        """Measure the regular files of the layer, in bytes."""
+    def fingerprint(self, place: str) -> str:
+        """Hash all that the layer shows: the same for the same tar, another after any change. May be slow.
 
-    def verify(self, place: str, tar: BinaryIO | None, diff_id: DiffID) -> bool:
-        """Tell whether `place` still shows this layer; `tar` is the kept one, None for a made layer. May be slow."""
+        Of a layer that was made here it is the DiffID.
+        """
 
 
 class DirectoryForm:
@@ -84,26 +87,8 @@ class DirectoryForm:
         except NotFound:
             raise Corrupt(f"the files of a layer are gone from {place}; `onggi system check --repair` takes stock") from None
 
-    def size(self, place: str) -> int:
-        """Walk it."""
-        return self._files.tree_bytes(f"{place}/fs")
-
-    def verify(self, place: str, tar: BinaryIO | None, diff_id: DiffID) -> bool:
-        """Compare canonical tars: with the DiffID itself if the layer was made here, else with `tar` unpacked again."""
-        if self._files.look(f"{place}/fs") is None:
-            return False
-        if tar is None:
-            return self._hash(place) == diff_id
-        again = f"{place}/verify"
-        self._files.remove_tree(again)
-        self._files.make_directory(again)
-        try:
-            self.make(tar, again)
-            return self._hash(place) == self._hash(again)
-        finally:
-            self._files.remove_tree(again)
-
-    def _hash(self, place: str) -> DiffID:
+    def fingerprint(self, place: str) -> str:
+        """Hash the canonical tar of the tree."""
         directory = self.open(place)
         try:
             return self._diff_id(directory)
@@ -187,28 +172,40 @@ class Layers:
 
     def open(self, id: str) -> int:
         """Open a layer as a lower of an overlay; the caller closes the descriptor. Raises NotFound or Corrupt."""
-        layer = self.get(id)
+        return self.open_found(self.get(id))
+
+    def open_found(self, layer: Layer) -> int:
+        """Open a layer whose row has been read already."""
         if layer.unsynced not in (None, self._root.boot_id):
-            layer = self.recheck(id)
+            layer = self.recheck(layer.id)
         if layer.lost:
             raise Corrupt(
-                f"layer {layer.diff_id or id[:12]} was lost or damaged, probably in a power failure; "
+                f"layer {layer.diff_id or layer.id[:12]} was lost or damaged, probably in a power failure; "
                 "load or build its image again"
             )
         return self._form(layer.form).open(self._root.place(layer.place))
 
     def verify(self, id: str) -> bool:
-        """Compare a layer's files with its digest; changes nothing, and is slow. False too where no digest is known."""
+        """Compare a layer's files with its digest; slow. False where they are gone or no digest is known.
+
+        A received layer is made again from its tar beside the one that is here.
+        """
         layer = self.get(id)
-        if layer.lost or layer.diff_id is None:
+        if layer.lost or layer.diff_id is None or self._root.files.look(self._root.place(layer.place)) is None:
             return False
-        form, place = self._form(layer.form), self._root.place(layer.place)
+        form = self._form(layer.form)
+        found = form.fingerprint(self._root.place(layer.place))
         if layer.tar is None:
-            return form.verify(place, None, layer.diff_id)
+            return found == layer.diff_id
         if not self._content.verify(layer.tar):
             return False
-        with self._content.open(layer.tar) as tar:
-            return form.verify(place, tar, layer.diff_id)
+        scratch = self._root.new_id()
+        with self._root.lock("ingest", scratch, f"staged layer {layer.diff_id}"):
+            try:
+                self._fill(form, layer.tar, scratch)
+                return found == form.fingerprint(self._root.place("ingest", scratch))
+            finally:
+                self._root.discard(self._root.place("ingest", scratch))
 
     def recheck(self, id: str) -> Layer:
         """Make a layer that a former boot left unflushed trustworthy again, or record that it is lost.
@@ -248,17 +245,22 @@ class Layers:
     def _make(self, form: LayerForm, diff_id: DiffID, place: str) -> int:
         """Make a form in the staging area and rename it to its place."""
         root = self._root
-        staged = root.place("ingest", root.new_id())
-        with root.lock("ingest", staged.rpartition("/")[2], f"staged layer {diff_id}"):
-            root.files.make_directory(staged)
+        name = root.new_id()
+        staged = root.place("ingest", name)
+        with root.lock("ingest", name, f"staged layer {diff_id}"):
             try:
-                with self._content.open(diff_id) as tar:
-                    size = form.make(tar, staged)
+                size = self._fill(form, diff_id, name)
                 root.files.rename(staged, root.place(place))
             except BaseException:
                 root.discard(staged)
                 raise
         return size
+
+    def _fill(self, form: LayerForm, tar: Digest, staged: str) -> int:
+        place = self._root.place("ingest", staged)
+        self._root.files.make_directory(place)
+        with self._content.open(tar) as file:
+            return form.make(file, place)
 
     def _record(
         self, db: Connection, id: str, diff_id: DiffID, chain: ChainID | None, form: str, place: str, size: int

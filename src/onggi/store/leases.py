@@ -14,7 +14,7 @@ from onggi.host.locks import Lock
 
 from .root import StateRoot
 
-Kind = Literal["blob", "layer", "snapshot", "image"]
+Kind = Literal["blob", "layer", "snapshot"]
 
 
 class LeaseRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@
     locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
     empty/                      the lower of overlays that would have too few
 
-Whoever makes files for an object holds the object's lock until its row is
-committed. Whoever removes files without a row does it under that lock and inside a
-write transaction: so nobody's half-made object is taken for litter, even where the
-maker has joined a larger transaction.
+Whoever makes files for an object holds the object's lock until its row is committed,
+or, where that is a matter of a directory or two, makes them inside the transaction
+that writes the row. Whoever removes files without a row does it under that lock *and*
+inside a write transaction: so nobody's half-made object is taken for litter.
 
 Nothing here reads the environment or a clock: the assembler gives paths, the clock,
 the maker of ids and the boot id.

@@ -12,7 +12,7 @@
                        │
                  snapshot_layers <── snapshots <── containers ──> container_volumes ──> volumes
 
-    leases ──> lease_items      blobs, layers, snapshots and images that a running command still needs
+    leases <── lease_items      blobs, layers and snapshots that a running command still needs
 
 A row promises its files; a file without a row is litter (sweep.py). So files
 come before their row and go after it. Exceptions are said in the row itself:
@@ -124,7 +124,7 @@ CREATE TABLE leases (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE lease_items (
-    kind TEXT NOT NULL CHECK (kind IN ('blob', 'layer', 'snapshot', 'image')), key TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('blob', 'layer', 'snapshot')), key TEXT NOT NULL,
     lease TEXT NOT NULL REFERENCES leases ON DELETE CASCADE,
     PRIMARY KEY (kind, key, lease)
 ) STRICT, WITHOUT ROWID;

@@ -81,7 +81,7 @@ def _visible_mounts(mountinfo: str) -> Iterator[_Mount]:
 def _parse_mount(line: str) -> _Mount:
     left, _, right = line.partition(" - ")
     number, parent, _, root, point, flags = left.split(" ")[:6]
-    type_, _, options = (right.split(" ") + ["", ""])[:3]
+    type_, _, options = [*right.split(" "), "", ""][:3]
     both = frozenset(options.split(","))
     return _Mount(
         number=number,

@@ -5,6 +5,7 @@
 one; what is nowhere to be read is None.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,6 +13,9 @@ import msgspec
 
 from onggi.base.errors import NotFound
 from onggi.plan.cgroup import UNIFIED
+
+from .files import read, read_number, read_pairs
+from .members import main_directory
 
 _UNLIMITED_V1: Final = 1 << 62  # v1 shows "no limit" as the greatest number of whole pages
 _V1_IO: Final = ("blkio.bfq.io_{}_recursive", "blkio.throttle.io_{}_recursive", "blkio.throttle.io_{}")
@@ -98,10 +102,9 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_statistics(directories: Mapping[str, str], *, hugepage_sizes: tuple[str, ...] = ()) -> Statistics:
     """Read all counters of a cgroup. Raises NotFound when the cgroup is gone."""
-    unified = directories.get(UNIFIED)
-    if not any(_exists(directory) for directory in directories.values()):
-        raise NotFound(f"cgroup {unified or next(iter(directories.values()), '(none)')} is gone; its container has ended")
-    v1 = directories
+    if not os.path.exists(main := main_directory(directories)):
+        raise NotFound(f"cgroup {main} is gone; its container has ended")
+    v1, unified = directories, directories.get(UNIFIED)
     return Statistics(
         cpu=_cpu_v1(v1) if "cpuacct" in v1 else _cpu_v2(unified) if unified else None,
         memory=_memory_v1(v1["memory"]) if "memory" in v1 else _memory_v2(unified) if unified else None,
@@ -114,14 +117,14 @@ def read_statistics(directories: Mapping[str, str], *, hugepage_sizes: tuple[str
 
 def _cpu_v1(directories: Mapping[str, str]) -> CpuStatistics | None:
     accounts = directories["cpuacct"]
-    if (usage := _number(f"{accounts}/cpuacct.usage")) is None:
+    if (usage := read_number(f"{accounts}/cpuacct.usage")) is None:
         return None
-    throttling = _pairs(f"{directories['cpu']}/cpu.stat") if "cpu" in directories else {}
+    throttling = read_pairs(f"{directories['cpu']}/cpu.stat") if "cpu" in directories else {}
     return CpuStatistics(
         usage_ns=usage,
-        user_ns=_number(f"{accounts}/cpuacct.usage_user") or 0,
-        system_ns=_number(f"{accounts}/cpuacct.usage_sys") or 0,
-        per_cpu_ns=tuple(int(text) for text in _read(f"{accounts}/cpuacct.usage_percpu").split()),
+        user_ns=read_number(f"{accounts}/cpuacct.usage_user") or 0,
+        system_ns=read_number(f"{accounts}/cpuacct.usage_sys") or 0,
+        per_cpu_ns=tuple(int(text) for text in read(f"{accounts}/cpuacct.usage_percpu").split()),
         periods=throttling.get("nr_periods", 0),
         throttled_periods=throttling.get("nr_throttled", 0),
         throttled_ns=throttling.get("throttled_time", 0),
@@ -129,7 +132,7 @@ def _cpu_v1(directories: Mapping[str, str]) -> CpuStatistics | None:
 
 
 def _cpu_v2(directory: str) -> CpuStatistics | None:
-    counters = _pairs(f"{directory}/cpu.stat")
+    counters = read_pairs(f"{directory}/cpu.stat")
     if not counters:
         return None
     return CpuStatistics(
@@ -143,38 +146,38 @@ def _cpu_v2(directory: str) -> CpuStatistics | None:
 
 
 def _memory_v1(directory: str) -> MemoryStatistics | None:
-    if (usage := _number(f"{directory}/memory.usage_in_bytes")) is None:
+    if (usage := read_number(f"{directory}/memory.usage_in_bytes")) is None:
         return None
-    details = _pairs(f"{directory}/memory.stat")
-    together = _number(f"{directory}/memory.memsw.usage_in_bytes")
+    details = read_pairs(f"{directory}/memory.stat")
+    together = read_number(f"{directory}/memory.memsw.usage_in_bytes")
     return MemoryStatistics(
         usage_bytes=usage,
-        max_usage_bytes=_number(f"{directory}/memory.max_usage_in_bytes") or 0,
+        max_usage_bytes=read_number(f"{directory}/memory.max_usage_in_bytes") or 0,
         limit_bytes=_limit_v1(f"{directory}/memory.limit_in_bytes"),
         cache_bytes=details.get("total_cache", 0),
         rss_bytes=details.get("total_rss", 0),
         inactive_file_bytes=details.get("total_inactive_file", 0),
         swap_bytes=details.get("total_swap", max((together or 0) - usage, 0)),
         swap_limit_bytes=_limit_v1(f"{directory}/memory.memsw.limit_in_bytes"),
-        limit_hits=_number(f"{directory}/memory.failcnt") or 0,
-        oom_kills=_pairs(f"{directory}/memory.oom_control").get("oom_kill", 0),
+        limit_hits=read_number(f"{directory}/memory.failcnt") or 0,
+        oom_kills=read_pairs(f"{directory}/memory.oom_control").get("oom_kill", 0),
         details=details,
     )
 
 
 def _memory_v2(directory: str) -> MemoryStatistics | None:
-    if (usage := _number(f"{directory}/memory.current")) is None:
+    if (usage := read_number(f"{directory}/memory.current")) is None:
         return None
-    details, events = _pairs(f"{directory}/memory.stat"), _pairs(f"{directory}/memory.events")
-    limit, swap_limit = _number(f"{directory}/memory.max"), _number(f"{directory}/memory.swap.max")
+    details, events = read_pairs(f"{directory}/memory.stat"), read_pairs(f"{directory}/memory.events")
+    limit, swap_limit = read_number(f"{directory}/memory.max"), read_number(f"{directory}/memory.swap.max")
     return MemoryStatistics(
         usage_bytes=usage,
-        max_usage_bytes=_number(f"{directory}/memory.peak") or 0,
+        max_usage_bytes=read_number(f"{directory}/memory.peak") or 0,
         limit_bytes=limit,
         cache_bytes=details.get("file", 0),
         rss_bytes=details.get("anon", 0),
         inactive_file_bytes=details.get("inactive_file", 0),
-        swap_bytes=_number(f"{directory}/memory.swap.current") or 0,
+        swap_bytes=read_number(f"{directory}/memory.swap.current") or 0,
         # Memory and swap together, as v1 and everybody's tools have it.
         swap_limit_bytes=None if limit is None or swap_limit is None else limit + swap_limit,
         limit_hits=events.get("max", 0),
@@ -184,12 +187,12 @@ def _memory_v2(directory: str) -> MemoryStatistics | None:
 
 
 def _pids(directory: str) -> PidsStatistics | None:
-    current = _number(f"{directory}/pids.current")
+    current = read_number(f"{directory}/pids.current")
     if current is None:  # v2 without the controller still has the list
-        if not _exists(f"{directory}/cgroup.procs"):
+        if not os.path.exists(f"{directory}/cgroup.procs"):
             return None
-        current = len(_read(f"{directory}/cgroup.threads").split())
-    return PidsStatistics(current=current, limit=_number(f"{directory}/pids.max"))
+        current = len(read(f"{directory}/cgroup.threads").split())
+    return PidsStatistics(current=current, limit=read_number(f"{directory}/pids.max"))
 
 
 def _devices_v1(directory: str) -> tuple[DeviceStatistics, ...]:
@@ -197,7 +200,7 @@ def _devices_v1(directory: str) -> tuple[DeviceStatistics, ...]:
     for pattern in _V1_IO:
         counters: dict[tuple[int, int], dict[str, int]] = {}
         for kind, names in (("service_bytes", ("read_bytes", "write_bytes")), ("serviced", ("reads", "writes"))):
-            for line in _read(f"{directory}/{pattern.format(kind)}").splitlines():
+            for line in read(f"{directory}/{pattern.format(kind)}").splitlines():
                 device, _, rest = line.partition(" ")
                 operation, _, value = rest.partition(" ")
                 if ":" in device and operation in ("Read", "Write"):
@@ -211,7 +214,7 @@ def _devices_v1(directory: str) -> tuple[DeviceStatistics, ...]:
 def _devices_v2(directory: str) -> tuple[DeviceStatistics, ...]:
     names = {"rbytes": "read_bytes", "wbytes": "write_bytes", "rios": "reads", "wios": "writes"}
     counters: dict[tuple[int, int], dict[str, int]] = {}
-    for line in _read(f"{directory}/io.stat").splitlines():
+    for line in read(f"{directory}/io.stat").splitlines():
         device, *values = line.split()
         if ":" not in device:
             continue
@@ -243,14 +246,14 @@ def _sorted_devices(counters: Mapping[tuple[int, int], Mapping[str, int]]) -> tu
 def _hugepages(v1: str | None, unified: str | None, sizes: tuple[str, ...]) -> dict[str, HugepageStatistics]:
     found: dict[str, HugepageStatistics] = {}
     for size in sizes:
-        if v1 is not None and (usage := _number(f"{v1}/hugetlb.{size}.usage_in_bytes")) is not None:
+        if v1 is not None and (usage := read_number(f"{v1}/hugetlb.{size}.usage_in_bytes")) is not None:
             found[size] = HugepageStatistics(
                 usage_bytes=usage,
-                max_usage_bytes=_number(f"{v1}/hugetlb.{size}.max_usage_in_bytes") or 0,
-                limit_hits=_number(f"{v1}/hugetlb.{size}.failcnt") or 0,
+                max_usage_bytes=read_number(f"{v1}/hugetlb.{size}.max_usage_in_bytes") or 0,
+                limit_hits=read_number(f"{v1}/hugetlb.{size}.failcnt") or 0,
             )
-        elif unified is not None and (usage := _number(f"{unified}/hugetlb.{size}.current")) is not None:
-            hits = _pairs(f"{unified}/hugetlb.{size}.events").get("max", 0)
+        elif unified is not None and (usage := read_number(f"{unified}/hugetlb.{size}.current")) is not None:
+            hits = read_pairs(f"{unified}/hugetlb.{size}.events").get("max", 0)
             found[size] = HugepageStatistics(usage_bytes=usage, limit_hits=hits)
     return found
 
@@ -258,7 +261,7 @@ def _hugepages(v1: str | None, unified: str | None, sizes: tuple[str, ...]) -> d
 def _pressure(directory: str) -> dict[str, Pressure]:
     found: dict[str, Pressure] = {}
     for resource in ("cpu", "memory", "io"):
-        for line in _read(f"{directory}/{resource}.pressure").splitlines():
+        for line in read(f"{directory}/{resource}.pressure").splitlines():
             kind, *fields = line.split()
             values = dict(text.split("=", 1) for text in fields)
             found[f"{resource} {kind}"] = Pressure(
@@ -271,31 +274,5 @@ def _pressure(directory: str) -> dict[str, Pressure]:
 
 
 def _limit_v1(path: str) -> int | None:
-    value = _number(path)
+    value = read_number(path)
     return None if value is None or value >= _UNLIMITED_V1 else value
-
-
-def _number(path: str) -> int | None:
-    """Read one number; None for `max` and for a file that is not there."""
-    text = _read(path).strip()
-    return int(text) if text.isdecimal() else None
-
-
-def _pairs(path: str) -> dict[str, int]:
-    rows = (line.split() for line in _read(path).splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
-
-
-def _exists(path: str) -> bool:
-    import os
-
-    return os.path.exists(path)
-
-
-def _read(path: str) -> str:
-    """Read a small file; "" when it is not there (ENOENT), its cgroup is being removed (ENODEV) or PSI is off."""
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
-    except OSError:
-        return ""

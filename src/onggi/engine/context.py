@@ -1,0 +1,71 @@
+"""What every part of the engine works with: the store, the host, and where things are."""
+
+import hashlib
+from collections.abc import Callable
+
+from onggi.host.files import Files
+from onggi.host.launcher import Launcher
+from onggi.plan.facts import Facts
+from onggi.store.containers import Containers
+from onggi.store.content import Content
+from onggi.store.images import Images
+from onggi.store.layers import Layers
+from onggi.store.leases import Leases
+from onggi.store.root import StateRoot
+from onggi.store.snapshots import Snapshots
+
+DEFAULT_ROOT = "/var/lib/onggi"
+
+
+class Context:
+    """Wired once by `assemble`, then only read."""
+
+    def __init__(
+        self,
+        *,
+        root: StateRoot,
+        run: str,
+        files: Files,
+        launcher: Launcher,
+        facts: Callable[[], Facts],
+        content: Content,
+        images: Images,
+        layers: Layers,
+        snapshots: Snapshots,
+        containers: Containers,
+        leases: Leases,
+    ) -> None:
+        """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
+        self.root = root
+        self.run = run
+        self.files = files
+        self.launcher = launcher
+        self.content = content
+        self.images = images
+        self.layers = layers
+        self.snapshots = snapshots
+        self.containers = containers
+        self.leases = leases
+        self._facts = facts
+        self._known: Facts | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """The host as this process sees it; probed when first asked for."""
+        if self._known is None:
+            self._known = self._facts()
+        return self._known
+
+    @property
+    def suffix(self) -> str:
+        """What names of this root on the host end in: nothing for the default root, so that two roots never meet."""
+        return "" if self.root.path == DEFAULT_ROOT else "-" + hashlib.sha256(self.root.path.encode()).hexdigest()[:8]
+
+    @property
+    def cgroup_parent(self) -> str:
+        """The cgroup that all of this root are in."""
+        return f"/onggi{self.suffix}"
+
+    def run_directory(self, container: str) -> str:
+        """Where the supervisor of a container keeps its lock, records and socket."""
+        return f"{self.run}/containers/{container}"

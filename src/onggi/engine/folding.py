@@ -1,0 +1,161 @@
+"""Keep records true: what supervisors wrote, and what they no longer could write, becomes rows.
+
+A container's truth is in its run directory, since no supervisor knows the database.
+Every command folds first, so nothing needs to watch. A container without a
+living supervisor is over: what it left on the host is cleared away here.
+"""
+
+import logging
+from typing import Final
+
+import msgspec
+
+from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
+from onggi.engine.context import Context
+from onggi.host.cgroupfs import kill_members, remove_cgroup
+from onggi.host.locks import probe_lock
+from onggi.plan.cgroup import plan_cgroup
+from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, parse_exit, parse_state
+from onggi.store.containers import Change, Container
+
+_log: Final = logging.getLogger(__name__)
+_ALIVE: Final = ("running", "paused")
+_ANY: Final = ("created", "running", "paused", "exited", "dead")
+LOST: Final = "the supervisor was lost; the container ended with it"
+REBOOTED: Final = "the machine was restarted; the container ended with it"
+
+
+class Folding:
+    """Folds the containers of one state root."""
+
+    def __init__(self, context: Context) -> None:
+        """Work on this root."""
+        self._context = context
+
+    def fold_all(self) -> None:
+        """Fold every container that has a run directory or counts as alive."""
+        context = self._context
+        ids = set(context.files.entries(f"{context.run}/containers"))
+        rows = {container.id: container for container in context.containers.list()}
+        ids |= {id for id, row in rows.items() if row.state in _ALIVE or (row.auto_remove and row.state == "exited")}
+        for id in ids:
+            try:
+                self.fold(id)
+            except OnggiError as error:
+                # One container that cannot be folded must not keep all commands from working.
+                _log.warning("container %s: %s", id[:12], error)
+
+    def fold(self, id: str) -> None:
+        """Bring one container's row up to what its run directory says; harmless when nothing has changed."""
+        context = self._context
+        run = context.run_directory(id)
+        present = context.files.look(run) is not None
+        alive = present and probe_lock(f"{run}/lock")
+        record = self._read_exit(run) if present else None
+        row = self._row(id)
+        if row is None or record is not None or not alive:
+            lock = context.root.locks("containers").attempt(id)
+            if lock is None:
+                return  # another command is at work on it
+            with lock:
+                self._fold_ended(id, run)
+        elif row.state in ("created", "exited"):
+            self._fold_started(id, run)
+
+    def _row(self, id: str) -> Container | None:
+        try:
+            return self._context.containers.get(id)
+        except NotFound:
+            return None
+
+    def _fold_started(self, id: str, run: str) -> None:
+        """Record a start whose starter did not live to tell."""
+        try:
+            state = parse_state(self._context.files.read(f"{run}/state", MAX_RECORD_BYTES))
+        except NotFound:
+            return  # it is still on its way
+        change = Change(state="running", pid=state.pid, started_ns=state.started_ns, boot_id=self._context.root.boot_id)
+        try:
+            self._context.containers.change(id, ("created", "exited"), change)
+        except FailedPrecondition:
+            return
+
+    def _fold_ended(self, id: str, run: str) -> None:
+        """Look again under the container's lock: record the end, clear away, and remove what `--rm` promised."""
+        context = self._context
+        present = context.files.look(run) is not None
+        alive = present and probe_lock(f"{run}/lock")
+        record = self._read_exit(run) if present else None
+        row = self._row(id)
+        if record is None and alive:
+            return
+        if row is None:
+            if not alive and present:
+                self._clear(id, run)
+            return
+        started = present and context.files.look(f"{run}/state") is not None
+        if row.state in _ALIVE or (record is not None and row.state == "created") or (started and row.state == "created"):
+            row = self._record_end(row, record, present)
+        elif record is not None and row.state == "exited" and record.at_ns > row.finished_ns:
+            row = self._record_end(row, record, present)
+        if not alive:
+            if present:
+                self._clear(id, run)
+            if row.auto_remove and row.state in ("exited", "dead"):
+                self._remove(row)
+
+    def _record_end(self, row: Container, record: ExitRecord | None, present: bool) -> Container:
+        context = self._context
+        if record is not None:
+            change = Change(
+                state="exited",
+                pid=0,
+                exit_code=record.status,
+                finished_ns=record.at_ns,
+                oom_killed=record.oom_killed,
+                error="",
+            )
+        else:
+            same_boot = present and row.boot_id in ("", context.root.boot_id)
+            change = Change(
+                state="exited",
+                pid=0,
+                exit_code=LOST_EXIT_CODE,
+                finished_ns=context.root.clock_ns(),
+                error=LOST if same_boot else REBOOTED,
+            )
+        if row.auto_remove:
+            # The name is free from now on; files follow when the kernel has let them go.
+            change = msgspec.structs.replace(change, name=None)
+        return context.containers.change(row.id, _ANY, change)
+
+    def _clear(self, id: str, run: str) -> None:
+        """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""
+        context = self._context
+        directories = plan_cgroup(None, f"{context.cgroup_parent}/{id}", context.facts.cgroup).directories
+        kill_members(directories)
+        remove_cgroup(directories)
+        context.root.discard(run)
+
+    def _remove(self, row: Container) -> None:
+        context = self._context
+        if row.snapshot is not None and not context.snapshots.is_released(row.snapshot):
+            return  # the next command, or onggid, comes by again
+        remove_records(context, row)
+
+    def _read_exit(self, run: str) -> ExitRecord | None:
+        try:
+            return parse_exit(self._context.files.read(f"{run}/exit", MAX_RECORD_BYTES))
+        except NotFound:
+            return None
+
+
+def remove_records(context: Context, row: Container) -> None:
+    """Remove a container's row, then its snapshot. The caller holds the container's lock. Raises Conflict while in use."""
+    context.containers.remove_locked(row.id, durable=not row.auto_remove)
+    if row.snapshot is not None:
+        try:
+            context.snapshots.remove(row.snapshot, timeout_s=30)
+        except NotFound:
+            return
+
