@@ -31,7 +31,9 @@ PACKAGE: Final = ROOT / "src" / "onggi"
 GENERATED: Final = ("bin/onggi-launcher", "bin/build-id", "data/hello/config.json", "data/hello/rootfs/hello")
 """What a build adds to the package, as paths beneath it."""
 
-WARNINGS: Final = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
+WARNINGS: Final = ("-std=gnu11", "-Wall", "-Wextra")
+"""Errors in tests/rules, not here: tomorrow's compiler, with a new warning, still builds what was released."""
+
 FLAGS: Final = (
     *("-O2", "-static", *WARNINGS, "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"),
     *("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-s"),

@@ -4,12 +4,15 @@
  *     child:                └───── child … EXEC
  *
  * The pair's socket carries `Tell`, `Send` and one failure report. Both ends are close-on-exec: end of file
- * before a report means that the child has become the payload. */
+ * before a report means that the child has become the payload. Where the child joins a user namespace it clones
+ * once more in there (`Reclone`), as this launcher's child, and the launcher goes on with that one (`Adopt`). */
 #include "launcher.h"
 #include "kernel.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +35,7 @@ static struct report child_failure; /* kind is 0 until the child has reported */
 
 static void report_to(int fd, uint32_t kind, int error)
 {
-    struct report report = {.kind = kind, .error = -error, .pid = side.child};
+    struct report report = {.kind = kind, .op = UINT32_MAX, .error = -error, .pid = side.child};
     if (side.op < side.plan.count)
         report.op = side.plan.records[side.op].op;
     if (fd >= 0)
@@ -76,11 +79,8 @@ static int op_await(struct side *self, const struct plan_record *r)
     return result < 0 ? result : strcmp(name, plan_text(&self->plan, r, 0)) == 0 ? 0 : -EPROTO;
 }
 
-static int op_send(struct side *self, const struct plan_record *r)
+static int send_descriptor(struct side *self, int fd)
 {
-    int fd = slot_get(self, r->slot[0]);
-    if (fd < 0)
-        return fd;
     struct report report = {.kind = REPORT_TOLD};
     struct iovec data = {&report, sizeof report};
     char control[CMSG_SPACE(sizeof fd)] = {0};
@@ -91,7 +91,8 @@ static int op_send(struct side *self, const struct plan_record *r)
     return sendmsg(self->channel, &message, MSG_NOSIGNAL) < 0 ? -ECANCELED : 0;
 }
 
-static int op_receive(struct side *self, const struct plan_record *r)
+/* Gives the descriptor that the other side sends next. */
+static int receive_descriptor(struct side *self)
 {
     struct report report = {0};
     struct iovec data = {&report, sizeof report};
@@ -107,24 +108,42 @@ static int op_receive(struct side *self, const struct plan_record *r)
         return -ECANCELED;
     int fd;
     memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    return slot_put(self, r->slot[0], fd);
+    return fd;
 }
 
-/* Signals as a fresh program expects them, whatever the caller ignored or blocked. */
+static int op_send(struct side *self, const struct plan_record *r)
+{
+    int fd = slot_get(self, r->slot[0]);
+    return fd < 0 ? fd : send_descriptor(self, fd);
+}
+
+static int op_receive(struct side *self, const struct plan_record *r)
+{
+    return slot_put(self, r->slot[0], receive_descriptor(self));
+}
+
+/* Signals as a fresh program expects them, whatever the caller ignored or blocked. The raw calls: libc's leave out
+ * signals of its own. All zero is SIG_DFL without flags on every architecture, and the empty mask. */
 static void default_signals(void)
 {
-    for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    static const uint64_t usual[8];
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, usual, NULL, sizeof *usual);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, usual, NULL, sizeof *usual);
+}
+
+/* Put the child's directory of /proc into a slot. */
+static int put_proc(struct side *self, int slot, pid_t child)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d", child);
+    int proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return slot_put(self, slot, proc < 0 ? -errno : proc);
 }
 
 static int op_clone(struct side *self, const struct plan_record *r)
 {
     int pair[2], pidfd = -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
     struct clone_args args = {
         .flags = r->number[0] | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -137,6 +156,8 @@ static int op_clone(struct side *self, const struct plan_record *r)
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)cgroup;
     }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
     pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (child < 0) {
         int error = -errno;
@@ -155,10 +176,53 @@ static int op_clone(struct side *self, const struct plan_record *r)
     }
     self->child = child;
     int result = slot_put(self, r->slot[0], pidfd);
-    char path[32];
-    snprintf(path, sizeof path, "/proc/%d", child);
-    int proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return result < 0 ? result : slot_put(self, r->slot[1], proc < 0 ? -errno : proc);
+    return result < 0 ? result : put_proc(self, r->slot[1], child);
+}
+
+/* The new process tells of itself, so that whichever of the two is killed, the launcher's wait has an end. */
+static int op_reclone(struct side *self, const struct plan_record *r)
+{
+    struct clone_args args = {.flags = r->number[0] | CLONE_PARENT};
+    pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (child < 0)
+        return -errno;
+    if (child > 0)
+        _exit(0);
+    int pidfd = sys_result(syscall(SYS_pidfd_open, getpid(), 0));
+    if (pidfd < 0)
+        return pidfd;
+    int result = send_descriptor(self, pidfd);
+    close(pidfd);
+    return result;
+}
+
+/* What a process has as its pid in our own pid namespace: pidfds say so in /proc (proc_pid_fdinfo(5)). */
+static pid_t pid_of(int pidfd)
+{
+    char path[32], text[512], *line;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    line = strstr(text, "Pid:");
+    return line ? (pid_t)strtol(line + 4, NULL, 10) : -1;
+}
+
+static int op_adopt(struct side *self, const struct plan_record *r)
+{
+    int pidfd = receive_descriptor(self);
+    if (pidfd < 0)
+        return pidfd;
+    pid_t first = self->child, child = pid_of(pidfd);
+    int result = slot_put(self, r->slot[0], pidfd);
+    if (result < 0 || child <= 0)
+        return result < 0 ? result : -ESRCH;
+    self->child = child;
+    while (waitpid(first, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return put_proc(self, r->slot[1], child);
 }
 
 /* The child has become the payload when its end of the pair closes without a report. */
@@ -184,6 +248,10 @@ static op_function *handler(uint16_t kind)
     switch (kind) {
     case OP_CLONE:
         return op_clone;
+    case OP_RECLONE:
+        return op_reclone;
+    case OP_ADOPT:
+        return op_adopt;
     case OP_TELL:
         return op_tell;
     case OP_AWAIT:
@@ -227,31 +295,64 @@ static int run_record(uint32_t index)
     side.op = index;
     int result = function == NULL ? -ENOSYS : function(&side, record);
     crash_here(index);
-    return result >= 0 || tolerated(record, result) ? 0 : result;
+    return result;
 }
 
-static int run_section(int section)
+/* Run records until one fails, or with `whole` all of them, since each clears its own thing. */
+static int run_records(uint32_t from, uint32_t to, bool whole)
 {
-    uint32_t from = 0;
-    for (int i = 0; i < section; i++)
-        from += side.plan.header->records[i];
-    for (uint32_t i = from; i < from + side.plan.header->records[section]; i++) {
+    for (uint32_t i = from; i < to; i++) {
+        const struct plan_record *record = &side.plan.records[i];
         bool was_child = side.is_child;
         int result = run_record(i);
-        if (result < 0)
+        if (result < 0 && !whole && !tolerated(record, result))
             return result;
         if (side.is_child != was_child)
             break; /* CLONE is the last record of its section, whatever the plan says */
+        if (result < 0) /* done as far as it can be: what the op has further records for is not there */
+            while (i + 1 < to && side.plan.records[i + 1].op == record->op)
+                i++;
     }
     return 0;
 }
 
-/* After exit runs whole, whatever fails in it: each op clears its own thing. */
-static void run_after(void)
+static int run_section(int section, bool whole)
 {
-    uint32_t from = side.plan.count - side.plan.header->records[3];
-    for (uint32_t i = from; i < side.plan.count; i++)
-        run_record(i);
+    uint32_t from = 0;
+    for (int i = 0; i < section; i++)
+        from += side.plan.header->records[i];
+    return run_records(from, from + side.plan.header->records[section], whole);
+}
+
+/* Until the plan's lock is taken, all that the last section would clear away may be somebody else's. */
+static bool holds_lock(void)
+{
+    for (uint32_t i = side.op; i < side.plan.header->records[0]; i++)
+        if (side.plan.records[i].kind == OP_LOCK)
+            return false;
+    return true;
+}
+
+/* What the child said first is the cause, even when this side has not come to hear it yet (it may have met only a
+ * process that is no more). Without a word from it, it is this side's own step. */
+static void tell_failure(int error)
+{
+    char name[64];
+    while (side.channel >= 0 && child_failure.kind == 0) {
+        struct pollfd wait = {.fd = side.channel, .events = POLLIN};
+        if (poll(&wait, 1, 0) <= 0 || hear(name, sizeof name) < 0)
+            break;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    side.end.at_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    side.end.code = 125;
+    side.end.error = child_failure.kind ? child_failure.error : -error;
+    side.end.error_op = child_failure.kind ? child_failure.op : side.plan.records[side.op].op;
+    if (child_failure.kind != 0)
+        send(side.status, &child_failure, sizeof child_failure, MSG_NOSIGNAL);
+    else
+        report_to(side.status, REPORT_FAILED, error);
 }
 
 static void reap_failed_child(void)
@@ -265,7 +366,7 @@ static void reap_failed_child(void)
 
 static _Noreturn void be_child(void)
 {
-    int result = run_section(1);
+    int result = run_section(1, false);
     report_to(side.channel, REPORT_FAILED, result < 0 ? result : -ENOEXEC);
     _exit(127);
 }
@@ -296,34 +397,55 @@ static void quiet_stdio(void)
         close(null);
 }
 
+/* Keep what the caller gave, out of the way of stdio, and close all else: a supervisor that held the end of
+ * somebody's pipe would keep its reader waiting for as long as the container lives. */
+static void keep_only(int *fds, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int moved = fds[i] < 3 ? fcntl(fds[i], F_DUPFD_CLOEXEC, 3) : fds[i];
+        fds[i] = moved < 0 ? fds[i] : moved;
+    }
+    for (unsigned from = 3, next = 0; next != ~0U; from = next + 1) {
+        next = ~0U;
+        for (int i = 0; i < count; i++)
+            if (fds[i] >= 0 && (unsigned)fds[i] >= from && (unsigned)fds[i] < next)
+                next = (unsigned)fds[i];
+        if (next > from)
+            syscall(SYS_close_range, from, next - 1, 0);
+    }
+}
+
 int launch(int plan_fd, int status_fd, const int *inherited, int count)
 {
-    side = (struct side){.channel = -1, .status = status_fd, .inherited = inherited, .inherited_count = count, .op = UINT32_MAX};
+    static int fds[PLAN_MAX_SLOTS + 2];
+    fds[0] = plan_fd, fds[1] = status_fd;
+    memcpy(fds + 2, inherited, (size_t)count * sizeof *fds);
+    keep_only(fds, count + 2);
+    side = (struct side){.channel = -1, .status = fds[1], .inherited = fds + 2, .inherited_count = count, .op = UINT32_MAX};
     memset(side.slots, 0xff, sizeof side.slots);
+    default_signals(); /* a caller that ignores SIGCHLD would have our child reaped before we see how it ended */
     signal(SIGPIPE, SIG_IGN);
     quiet_stdio();
     umask(0); /* modes in plans are exact */
-    int result = map_plan(plan_fd);
+    int result = map_plan(fds[0]);
     if (result < 0) {
-        report_to(status_fd, REPORT_FAILED, result);
+        report_to(side.status, REPORT_FAILED, result);
         return 1;
     }
-    result = run_section(0);
+    result = run_section(0, false);
     if (side.is_child)
         result < 0 ? (report_to(side.channel, REPORT_FAILED, result), _exit(127)) : be_child();
     if (result == 0)
-        result = run_section(2);
+        result = run_section(2, false);
+    bool ours = result == 0 || holds_lock();
     if (result < 0) {
-        /* What the child said first is the cause; without a word from it, it is this side's own step. */
-        if (child_failure.kind != 0)
-            send(side.status, &child_failure, sizeof child_failure, MSG_NOSIGNAL);
-        else
-            report_to(side.status, REPORT_FAILED, result);
+        tell_failure(result);
         if (side.channel >= 0)
             shutdown(side.channel, SHUT_RDWR); /* an `Await` over there ends */
         reap_failed_child();
     }
-    run_after();
+    if (ours)
+        run_section(3, true);
     if (side.status >= 0)
         close(side.status);
     clients_linger();

@@ -26,7 +26,7 @@ struct plan {
 /* Check every offset, kind, slot and terminator. -EPROTO: not a plan; -EPROTONOSUPPORT: another version. */
 int plan_decode(const void *bytes, size_t size, struct plan *out);
 
-/* A span as a C string: plan_decode has seen its NUL. */
+/* A span as a C string: plan_decode has seen its NUL. Absent or empty, it is "". */
 const char *plan_text(const struct plan *plan, const struct plan_record *record, int index);
 
 /* -- side.c: what one process knows while it executes its sections --------------------------- */
@@ -37,6 +37,8 @@ struct child_end {
     int signal;      /* signal that killed it, or 0 */
     int64_t at_ns;   /* CLOCK_REALTIME */
     uint64_t lost;   /* log records lost to a full disk */
+    int error;       /* the start failed: errno, and the op (as people number them) that did */
+    uint32_t error_op;
 };
 
 struct side {

@@ -30,11 +30,16 @@ int open_beneath(int root, const char *path, int flags, mode_t mode)
 static int open_at(struct side *side, int at_slot, const char *path, int flags, mode_t mode)
 {
     if (at_slot < 0) {
-        int fd = open(path, flags | O_CLOEXEC, mode);
+        int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
         return fd < 0 ? -errno : fd;
     }
     int at = slot_get(side, at_slot);
     return at < 0 ? at : open_beneath(at, path, flags, mode);
+}
+
+static bool is_dots(const char *name)
+{
+    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
 int open_parent(struct side *side, int at_slot, const char *path, char *name, size_t room)
@@ -50,7 +55,7 @@ int open_parent(struct side *side, int at_slot, const char *path, char *name, si
         return -ENAMETOOLONG;
     memcpy(name, path + start, length - start);
     name[length - start] = '\0';
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+    if (is_dots(name))
         return -EINVAL;
     memcpy(parent, path, start);
     parent[start] = '\0';
@@ -121,6 +126,11 @@ static int op_pipe(struct side *side, const struct plan_record *r)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
+    if (r->number[0] && fchown(ends[0], (uid_t)r->number[0], (gid_t)-1) < 0) {
+        int error = -errno;
+        close(ends[0]), close(ends[1]);
+        return error;
+    }
     int first = slot_put(side, r->slot[0], ends[0]);
     int second = slot_put(side, r->slot[1], ends[1]);
     return first < 0 ? first : second;
@@ -191,38 +201,53 @@ static int op_put(struct side *side, const struct plan_record *r)
     return result;
 }
 
-/* Remove everything beneath `fd` (which it closes), one level of recursion per directory level, never leaving
- * the file system `device`: a mount somebody left in there is not ours to empty. */
-static int remove_beneath(int fd, dev_t device, int depth)
+/* Follows no link and crosses no mount, not even a bind mount of the same file system: what is mounted there is
+ * somebody else's (EXDEV). */
+static int open_to_remove(int at, const char *name)
 {
-    DIR *directory = depth > 0 ? fdopendir(fd) : NULL;
+    struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+    };
+    return sys_openat2(at, name, &how);
+}
+
+struct removal {
+    int top;          /* the directory that all is beneath */
+    unsigned deferred; /* directories that were moved up to it, since they lay too deep */
+};
+
+/* Empty the directory `fd`, which it closes. A container may have made directories a hundred thousand deep: those
+ * below `depth` levels are moved to the top, so neither stack nor open descriptors grow with them. */
+static int empty_directory(int fd, struct removal *removal, int depth)
+{
+    DIR *directory = fdopendir(fd);
     if (directory == NULL) {
         close(fd);
-        return -ELOOP;
+        return -ENOMEM;
     }
     int result = 0;
     struct dirent *entry;
     while ((entry = readdir(directory)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (unlinkat(dirfd(directory), entry->d_name, 0) == 0)
+        const char *name = entry->d_name;
+        if (is_dots(name) || unlinkat(dirfd(directory), name, 0) == 0)
             continue;
         if (errno != EISDIR && errno != EPERM) {
             result = -errno;
             continue;
         }
-        int child = openat(dirfd(directory), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        struct stat seen;
-        if (child < 0 && errno == ENOTDIR)
-            continue; /* a file of cgroupfs: it goes with its directory; elsewhere the rmdir will tell */
-        if (child < 0 || fstat(child, &seen) < 0 || seen.st_dev != device) {
-            result = child < 0 ? -errno : -EXDEV;
-            if (child >= 0)
-                close(child);
+        if (depth == 0) {
+            char aside[32];
+            snprintf(aside, sizeof aside, ".onggi-deep-%u", removal->deferred++);
+            if (renameat(dirfd(directory), name, removal->top, aside) < 0)
+                result = -errno;
             continue;
         }
-        int below = remove_beneath(child, device, depth - 1);
-        if (below < 0 || unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR) < 0)
+        int child = open_to_remove(dirfd(directory), name);
+        if (child == -ENOTDIR)
+            continue; /* a file of cgroupfs: it goes with its directory; elsewhere the rmdir will tell */
+        int below = child < 0 ? child : empty_directory(child, removal, depth - 1);
+        if (below < 0 || unlinkat(dirfd(directory), name, AT_REMOVEDIR) < 0)
             result = below < 0 ? below : -errno;
     }
     closedir(directory);
@@ -231,15 +256,17 @@ static int remove_beneath(int fd, dev_t device, int depth)
 
 static int remove_tree(int parent, const char *name)
 {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    struct stat seen;
-    if (fstat(fd, &seen) < 0) {
-        close(fd);
-        return -errno;
-    }
-    int result = remove_beneath(fd, seen.st_dev, 512);
+    struct removal removal = {.top = open_to_remove(parent, name)};
+    if (removal.top < 0)
+        return removal.top;
+    int result;
+    unsigned seen;
+    do {
+        seen = removal.deferred;
+        int fd = open_to_remove(removal.top, ".");
+        result = fd < 0 ? fd : empty_directory(fd, &removal, 64);
+    } while (result == 0 && removal.deferred > seen);
+    close(removal.top);
     if (result == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0)
         result = -errno;
     return result;
@@ -260,28 +287,62 @@ static int op_remove(struct side *side, const struct plan_record *r)
     return result;
 }
 
-static int op_kill(struct side *side, const struct plan_record *r)
+/* SIGKILL what the file `name` of the directory `fd` (which it closes) names, and of the directories beneath. Gives how
+ * many it named. A cgroup's own directories are few levels deep; below that, one cannot be made by a container. */
+static int kill_named(int fd, const char *name, int depth)
 {
-    /* A member may fork while we read: go round until the file is empty. Bounded, as a stuck task cannot be killed. */
-    for (int round = 0; round < 500; round++) {
-        int fd = open_at(side, r->slot[0], plan_text(&side->plan, r, 0), O_RDONLY, 0);
-        if (fd < 0)
-            return fd;
-        FILE *members = fdopen(fd, "r");
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        close(fd);
+        return -ENOMEM;
+    }
+    int seen = 0;
+    struct dirent *entry;
+    while ((entry = readdir(directory)) != NULL) {
+        bool member_file = strcmp(entry->d_name, name) == 0;
+        if (is_dots(entry->d_name) || (!member_file && entry->d_type != DT_DIR) || (!member_file && depth == 0))
+            continue;
+        int next = openat(dirfd(directory), entry->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0)
+            continue; /* gone meanwhile */
+        if (!member_file) {
+            int below = kill_named(next, name, depth - 1);
+            seen += below > 0 ? below : 0;
+            continue;
+        }
+        FILE *members = fdopen(next, "r");
         if (members == NULL) {
-            close(fd);
-            return -ENOMEM;
+            close(next);
+            continue;
         }
         long pid;
-        int seen = 0;
-        while (fscanf(members, "%ld", &pid) == 1) {
+        for (; fscanf(members, "%ld", &pid) == 1; seen++)
             if (pid > 1)
                 kill_process((pid_t)pid);
-            seen++;
-        }
         fclose(members);
-        if (seen == 0)
-            return 0;
+    }
+    closedir(directory);
+    return seen;
+}
+
+static int op_kill(struct side *side, const struct plan_record *r)
+{
+    char name[256];
+    /* A member may fork while we read: go round until nobody is named. Bounded, as a stuck task cannot be killed. */
+    for (int round = 0; round < 500; round++) {
+        int parent = open_parent(side, r->slot[0], plan_text(&side->plan, r, 0), name, sizeof name);
+        if (parent < 0)
+            return parent;
+        if (round == 0 && faccessat(parent, name, R_OK, 0) < 0) {
+            int error = -errno;
+            close(parent);
+            return error;
+        }
+        int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(parent);
+        int seen = fd < 0 ? -errno : kill_named(fd, name, 16);
+        if (seen <= 0)
+            return seen;
         sleep_ms(round < 20 ? 1 : 10);
     }
     return -EBUSY;

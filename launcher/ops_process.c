@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <termios.h>
 
 static int op_setns(struct side *side, const struct plan_record *r)
@@ -86,6 +88,9 @@ static int op_ids(struct side *side, const struct plan_record *r)
     memcpy(groups, plan_text(&side->plan, r, 0), count * sizeof *groups);
     uid_t uid = (uid_t)r->number[0];
     gid_t gid = (gid_t)r->number[1];
+    /* -1 is no id: it would mean "as before", which is root. */
+    if (uid == (uid_t)-1 || gid == (gid_t)-1 || uid != r->number[0] || gid != r->number[1])
+        return -EINVAL;
     if (prctl(PR_SET_KEEPCAPS, 1) < 0)
         return -errno;
     if (r->number[2] && setgroups(count, groups) < 0)
@@ -161,6 +166,10 @@ static int op_terminal(struct side *side, const struct plan_record *r)
     int put = slot_put(side, r->slot[0], master < 0 ? -errno : master);
     if (put < 0)
         return put;
+    /* Where a container was joined, its /dev/pts may be anything: the supervisor shall talk to nothing but a pty. */
+    struct statfs seen;
+    if (fstatfs(master, &seen) < 0 || seen.f_type != DEVPTS_SUPER_MAGIC)
+        return -ENOTTY;
     int unlock = 0;
     if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
         return -errno;

@@ -4,6 +4,7 @@
  *     signal <number>
  *     time <nanoseconds since the epoch>
  *     lost <log records>
+ *     failed <op> <errno>     only where the start failed; `exit` is 125 then, as docker's
  *     keep <name> <bytes>
  *     <that many bytes, then a newline>
  */
@@ -33,6 +34,8 @@ int record_write(const struct side *side, int parent, const char *name)
     const struct child_end *end = &side->end;
     int head = snprintf(text, sizeof text, "exit %d\nsignal %d\ntime %lld\nlost %llu\n", end->code, end->signal,
                         (long long)end->at_ns, (unsigned long long)end->lost);
+    if (end->error != 0)
+        head += snprintf(text + head, sizeof text - (size_t)head, "failed %u %d\n", end->error_op, end->error);
     memcpy(text + head, kept, kept_length);
     return put_file(parent, name, text, (size_t)head + kept_length, 0600);
 }

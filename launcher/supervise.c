@@ -77,8 +77,8 @@ static uint8_t audience(char kind)
     return kind == ATTACH_OUT ? ATTACH_STDOUT : kind == ATTACH_ERR ? ATTACH_STDERR : WANTS_END;
 }
 
-/* Send what a client has not had yet, as far as its socket has room. */
-static void pump(struct client *client)
+/* Send what a client has not had yet, as far as its socket has room. True: it has everything. */
+static bool pump(struct client *client)
 {
     while (client->at < sup.used) {
         uint32_t length;
@@ -86,22 +86,21 @@ static void pump(struct client *client)
         memcpy(&length, sup.backlog + client->at, sizeof length);
         if (client->wants & audience(message[0]) && send(client->fd, message, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
             if (errno == EAGAIN)
-                return;
+                return false;
             client->wants &= ATTACH_STDIN; /* it hears no more; what it gave before is still read */
             shutdown(client->fd, SHUT_WR);
         }
         client->at += (uint32_t)sizeof length + length;
     }
+    return true;
 }
 
 /* Pump everyone; when all have everything the backlog starts anew. */
 static void pump_all(void)
 {
     bool behind = false;
-    for (int i = 0; i < sup.count; i++) {
-        pump(&sup.clients[i]);
-        behind |= sup.clients[i].at < sup.used;
-    }
+    for (int i = 0; i < sup.count; i++)
+        behind |= !pump(&sup.clients[i]);
     if (behind)
         return;
     for (int i = 0; i < sup.count; i++)
@@ -547,13 +546,15 @@ void clients_tell_end(struct side *side)
 void clients_linger(void)
 {
     struct pollfd list[CLIENTS];
-    while (sup.used > 0) {
+    for (;;) {
+        for (int i = sup.count - 1; i >= 0; i--)
+            if (pump(&sup.clients[i])) {
+                hang_up(sup.clients[i].fd);
+                sup.clients[i] = sup.clients[--sup.count];
+            }
         for (int i = 0; i < sup.count; i++)
-            list[i] = wanted(sup.clients[i].fd, sup.clients[i].at < sup.used ? POLLOUT : 0);
-        if (poll(list, (nfds_t)sup.count, LINGER_MS) <= 0)
-            break;
-        pump_all();
+            list[i] = wanted(sup.clients[i].fd, POLLOUT);
+        if (sup.count == 0 || poll(list, (nfds_t)sup.count, LINGER_MS) <= 0)
+            return;
     }
-    while (sup.count > 0)
-        hang_up(sup.clients[--sup.count].fd);
 }

@@ -27,7 +27,7 @@ class Machine:
         for at, (code, yes, no, k) in enumerate(self.code):
             assert code in (LOAD, AND, RETURN, JUMP, JEQ, JGT, JGE, JSET), f"{code:#x} at {at}"
             if code == LOAD:
-                assert k % 4 == 0 and k < 64, f"load of {k} at {at}"
+                assert k in range(0, 64, 4), f"load of {k} at {at}"
             elif code == JUMP:
                 assert at + 1 + k < count, f"jump out of the program at {at}"
             elif code in (JEQ, JGT, JGE, JSET):
@@ -36,7 +36,9 @@ class Machine:
     def run(self, arch: int, number: int, args: tuple[int, ...] = ()) -> int:
         """Give the verdict on one call: `arch` is an AUDIT_ARCH token."""
         padded = (*args, 0, 0, 0, 0, 0, 0)[:6]
-        words = struct.unpack("<16I", struct.pack("<IIQ6Q", number, arch, 0xDEAD_BEEF_0BAD_F00D, *padded))
+        words: tuple[int, ...] = struct.unpack(
+            "<16I", struct.pack("<IIQ6Q", number, arch, 0xDEAD_BEEF_0BAD_F00D, *padded)
+        )
         code, at, accumulator = self.code, 0, 0
         while True:
             op, yes, no, k = code[at]
@@ -50,7 +52,7 @@ class Machine:
             elif op == LOAD:
                 accumulator = words[k >> 2]
             elif op == RETURN:
-                return k
+                return int(k)
             elif op == JUMP:
                 at += k
             elif op == AND:
@@ -61,7 +63,14 @@ class Machine:
 
 # -- profiles --------------------------------------------------------------------------------------
 
-_ACTIONS = ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP")
+_ACTIONS = (
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+)
 _NAMES = ("read", "clone", "ioctl", "socket", "semget", "stat64", "sendfile64", "futex_waitv", "getpid", "nonsense")
 _SCMP = tuple(arch.scmp for arch in ALL_ARCHES)
 

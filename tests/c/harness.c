@@ -1,8 +1,9 @@
 /* Drives the supervisor half of the launcher by itself, as `tests/supervisor.py` asks:
  *
  *     harness supervise RESULT_FD [OPTION...] -- ARGV...   supervise() around a child, without a plan executor
- *         log DIRECTORY NAME SIZE FILES LOST | listener FD | client FD | stdin | once | terminal
- *     harness log DIRECTORY NAME SIZE FILES LOST           frames on stdin (stream, uint32 length, bytes) to the log
+ *         log DIRECTORY NAME SIZE FILES LOST | listener FD | client FD | stdin | once | terminal | reaper
+ *     harness log DIRECTORY NAME SIZE FILES LOST           frames on stdin (stream, uint32 length, bytes) to the log,
+ *                                                          each answered by a byte; at the end the number of lost ones
  *     harness attach FD STREAMS FLAGS KEYS                 the client role over a connected socket
  *     harness init ARGV...                                 become_init(), then ARGV
  */
@@ -67,6 +68,8 @@ static void make_terminal(void)
 static void be_payload(char **argv)
 {
     bool terminal = side.slots[SUP_TERMINAL] >= 0;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* as the launcher's child does: the caller may ignore some */
     setsid();
     for (int i = 0; i < 3; i++) {
         int from = side.slots[terminal ? THEIRS : THEIRS + i];
@@ -110,6 +113,8 @@ static char **read_options(char **argument)
             terminal = true;
         } else if (strcmp(*argument, "stdin") == 0) {
             with_stdin = true;
+        } else if (strcmp(*argument, "reaper") == 0) {
+            check(prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl");
         } else {
             die(*argument);
         }
@@ -156,12 +161,15 @@ static int run_supervise(char **argument)
 static int run_log(char **argument)
 {
     static struct log log;
-    static struct log_stream streams[2] = {{.name = "stdout"}, {.name = "stderr"}};
+    static struct log_stream streams[2];
     static char data[1 << 20];
     struct __attribute__((packed)) {
         char stream;
         uint32_t length;
     } frame;
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk that tests can have without root */
+    streams[0].name = "stdout";
+    streams[1].name = "stderr";
     log.directory = check(open(argument[0], O_PATH | O_DIRECTORY | O_CLOEXEC), argument[0]);
     log.name = argument[1];
     log.limit = strtoull(argument[2], NULL, 10);
@@ -175,6 +183,7 @@ static int run_log(char **argument)
             die("frame");
         log_take(&log, &streams[frame.stream == 'x'], data, frame.length);
         log_flush(&log);
+        check((int)write(1, ".", 1), "answer");
     }
     log_finish(&log, &streams[0]);
     log_finish(&log, &streams[1]);

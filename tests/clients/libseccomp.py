@@ -56,14 +56,12 @@ class Libseccomp:
 
     def number(self, name: str, arch: Arch) -> int:
         """Give a system call's number; negative ones are not of this architecture, -1 of none."""
-        number: int = self._lib.seccomp_syscall_resolve_name_arch(
-            ctypes.c_uint32(_TOKENS[arch.name]), name.encode()
-        )
+        number: int = self._lib.seccomp_syscall_resolve_name_arch(ctypes.c_uint32(_TOKENS[arch.name]), name.encode())
         return number
 
     def knows(self, name: str) -> bool:
         """Say whether any architecture has this call."""
-        return self._lib.seccomp_syscall_resolve_name(name.encode()) != _NO_SUCH_NAME
+        return bool(self._lib.seccomp_syscall_resolve_name(name.encode()) != _NO_SUCH_NAME)
 
     def compile(self, profile: LinuxSeccomp, arches: tuple[Arch, ...], *, optimize: bool = False) -> bytes:
         """Build the filter of a profile for these architectures, as runc 1.5 does, without its ENOSYS stub."""

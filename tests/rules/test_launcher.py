@@ -15,6 +15,7 @@ COMPILERS: Final = {
     "clang": ("clang",),
     "clang for aarch64": ("clang", "--target=aarch64-linux-gnu", "-isystem", str(ARM_HEADERS)),
 }
+BUILD: Final = "0" * 16
 SOURCES: Final = [*build.launcher_sources(), build.SOURCES / "hello" / "hello.c"]
 
 
@@ -29,9 +30,17 @@ def test_no_compiler_warns(name: str, variant: tuple[str, ...]) -> None:
         pytest.skip(f"needs {COMPILERS[name][0]}: apt-get install {COMPILERS[name][0]}")
     if name.endswith("aarch64") and not ARM_HEADERS.is_dir():
         pytest.skip("needs the headers of aarch64: apt-get install libc6-dev-arm64-cross")
-    command = [*COMPILERS[name], *build.WARNINGS, *variant, '-DONGGI_BUILD_ID=""', "-fsyntax-only", *map(str, SOURCES)]
+    flags = (*build.WARNINGS, "-Werror", *variant, f'-DONGGI_BUILD_ID="{BUILD}"', "-fsyntax-only")
+    command = [*COMPILERS[name], *flags, *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_compiler_that_builds_it_does_not_warn_either(tmp_path: Path) -> None:
+    with build.compiler() as cc:
+        if cc.name == "ziglang":
+            pytest.skip("needs musl-gcc (the macros of ziglang's musl warn): apt-get install musl-tools")
+        build.compile_launcher(cc, tmp_path / "launcher", build=BUILD, extra=("-Werror",))
 
 
 def test_a_compiler_that_cannot_link_statically_is_passed_over(tmp_path: Path) -> None:
@@ -53,7 +62,7 @@ def test_what_does_not_compile_leaves_the_old_program_in_place(tmp_path: Path) -
     program = tmp_path / "program"
     program.write_text("old")
     with build.compiler() as cc, pytest.raises(build.BuildFailed, match="no-such-flag"):
-        build.compile_launcher(cc, program, build="0", extra=("--no-such-flag",))
+        build.compile_launcher(cc, program, build=BUILD, extra=("--no-such-flag",))
     assert [path.name for path in tmp_path.iterdir()] == ["program"]
     assert program.read_text() == "old"
 

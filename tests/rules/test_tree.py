@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.rules import checks
+from tests.rules.checks import none
 from tests.rules.test_imports import MODULES, PROJECT
 
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "misc", "manager", "common", "stuff"}
@@ -50,11 +51,11 @@ def lines_with(words: tuple[str, ...], suffixes: set[str] | None = None) -> list
 
 
 def test_no_file_names_a_place_that_others_do_not_have() -> None:
-    assert lines_with(NOWHERE) == []
+    none(lines_with(NOWHERE))
 
 
 def test_nothing_is_left_for_later() -> None:
-    assert lines_with(UNFINISHED, CODE) == []
+    none(lines_with(UNFINISHED, CODE))
 
 
 def test_the_search_finds_what_is_there() -> None:
@@ -62,15 +63,15 @@ def test_the_search_finds_what_is_there() -> None:
 
 
 def test_every_module_says_what_it_owns() -> None:
-    assert checks.without_docstring(MODULES) == []
+    none(checks.without_docstring(MODULES))
 
 
 def test_every_directory_of_code_is_a_package() -> None:
-    assert checks.without_init(MODULES) == []
+    none(checks.without_init(MODULES))
 
 
 def test_no_module_is_named_after_nothing() -> None:
-    assert checks.bad_names(MODULES, BANNED_NAMES) == []
+    none(checks.bad_names(MODULES, BANNED_NAMES))
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "launcher").rglob("*.[ch]")), ids=lambda path: path.name)

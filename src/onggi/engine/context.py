@@ -6,6 +6,7 @@ from collections.abc import Callable
 from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.plan.facts import Facts
+from onggi.store.check import Checker
 from onggi.store.containers import Containers
 from onggi.store.content import Content
 from onggi.store.images import Images
@@ -13,6 +14,7 @@ from onggi.store.layers import Layers
 from onggi.store.leases import Leases
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
+from onggi.store.volumes import Volumes
 
 DEFAULT_ROOT = "/var/lib/onggi"
 
@@ -27,25 +29,31 @@ class Context:
         run: str,
         files: Files,
         launcher: Launcher,
+        random: Callable[[int], bytes],
         facts: Callable[[], Facts],
         content: Content,
         images: Images,
         layers: Layers,
         snapshots: Snapshots,
         containers: Containers,
+        volumes: Volumes,
         leases: Leases,
+        checker: Checker,
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
         self.run = run
         self.files = files
         self.launcher = launcher
+        self.random = random
         self.content = content
         self.images = images
         self.layers = layers
         self.snapshots = snapshots
         self.containers = containers
+        self.volumes = volumes
         self.leases = leases
+        self.checker = checker
         self._facts = facts
         self._known: Facts | None = None
 

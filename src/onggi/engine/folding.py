@@ -13,12 +13,13 @@ import msgspec
 from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
 from onggi.host.cgroupfs import kill_members, remove_cgroup
-from onggi.host.locks import probe_lock
+from onggi.host.locks import probe_lock, take_lock
 from onggi.plan.cgroup import plan_cgroup
 from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, parse_exit, parse_state
 from onggi.store.containers import Change, Container
 
 _log: Final = logging.getLogger(__name__)
+RELEASE_TIMEOUT_S: Final = 30.0
 _ALIVE: Final = ("running", "paused")
 _ANY: Final = ("created", "running", "paused", "exited", "dead")
 LOST: Final = "the supervisor was lost; the container ended with it"
@@ -61,6 +62,12 @@ class Folding:
                 self._fold_ended(id, run)
         elif row.state in ("created", "exited"):
             self._fold_started(id, run)
+
+    def clear_released(self, id: str) -> None:
+        """Clear away the run directory of a container that has ended, once its supervisor is gone. Under its lock."""
+        run = self._context.run_directory(id)
+        take_lock(f"{run}/lock", f"container {id[:12]}", timeout_s=RELEASE_TIMEOUT_S).close()
+        self._clear(id, run)
 
     def _row(self, id: str) -> Container | None:
         try:
@@ -132,7 +139,10 @@ class Folding:
     def _clear(self, id: str, run: str) -> None:
         """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""
         context = self._context
-        directories = plan_cgroup(None, f"{context.cgroup_parent}/{id}", context.facts.cgroup).directories
+        try:
+            directories = msgspec.json.decode(context.files.read(f"{run}/cgroups", MAX_RECORD_BYTES), type=dict[str, str])
+        except NotFound:
+            directories = plan_cgroup(None, f"{context.cgroup_parent}/{id}", context.facts.cgroup).directories
         kill_members(directories)
         remove_cgroup(directories)
         context.root.discard(run)

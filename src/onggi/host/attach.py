@@ -118,6 +118,10 @@ class Attachment:
             self._socket.settimeout(None)
         return self._end
 
+    def skip(self) -> bool:
+        """Read one message and forget it; False at the end."""
+        return self._receive() is not None
+
     def _send(self, message: bytes) -> None:
         try:
             self._socket.send(message)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from .planter import Planter
-from .tree import Directory, open_regular, through, walk
+from .tree import Directory, open_regular, walk
 from .xattrs import belongs_to_image, read_xattrs
 
 _CHUNK: Final = 64 << 20
@@ -85,7 +85,7 @@ class _Copy:
         if kind in (stat.S_IFSOCK, stat.S_IFDIR, stat.S_IFREG) or self._linked(seen, path):
             return
         if kind == stat.S_IFLNK:
-            self._planter.symlink(path, self._attributes(seen), os.readlink(through(dirfd, name)))
+            self._planter.symlink(path, self._attributes(seen), os.readlink(name, dir_fd=dirfd))
         else:
             self._planter.node(path, self._attributes(seen), kind, seen.st_rdev)
 

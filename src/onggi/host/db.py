@@ -96,7 +96,9 @@ class Database:
         with self.read() as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
             broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-        return found + [f"a row of {table} refers to a row of {parent} that is not there" for table, _, parent, _ in broken]
+        return found + [
+            f"a row of {table} refers to a row of {parent} that is not there" for table, _, parent, _ in broken
+        ]
 
     def checkpoint(self) -> None:
         """Move what was committed from the log into the file, as far as nobody is disturbed; for idle moments."""

@@ -30,7 +30,7 @@ Before = Callable[[str, str], None]
 """Called with the name of an effect and its path before it happens; whatever it raises prevents the effect."""
 
 CHUNK_BYTES: Final = 1 << 20
-_REMOVERS: Final = 16
+_ATTEMPTS: Final = 10_000
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,13 +122,14 @@ class Files:
         self.about_to("unlink", path)
         parent = self.open_directory(os.path.dirname(path))
         try:
-            for attempt in range(_REMOVERS + 1):
+            for attempt in range(1, _ATTEMPTS + 1):
                 if not os.path.lexists(path):
                     return
                 try:
                     remove_beneath(parent, os.fsencode(os.path.basename(path)))
-                except FileNotFoundError:  # somebody else removes it too; once more for what they had not reached
-                    if attempt == _REMOVERS:
+                except FileNotFoundError:
+                    # Somebody else removes it too: then there is less of it each time.
+                    if attempt == _ATTEMPTS:
                         raise
         except OSError as error:
             raise explain_oserror(error, "remove", path) from None

@@ -48,8 +48,8 @@ class Launcher:
 
     def __init__(self, program: Path, build_id: str, environment: Mapping[str, str] | None = None) -> None:
         """`environment` reaches a test build only: the real launcher looks at none."""
-        self._program = str(program)
-        self._build_id = build_id
+        self.program = str(program)
+        self.build_id = build_id
         self._environment = dict(environment or {})
 
     @classmethod
@@ -67,7 +67,7 @@ class Launcher:
 
     def encode(self, plan: Plan) -> int:
         """Give a sealed memfd with the plan; the caller closes it."""
-        data = encode_plan(plan, self._build_id)
+        data = encode_plan(plan, self.build_id)
         fd = os.memfd_create("onggi-plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             written = os.write(fd, data)
@@ -100,7 +100,7 @@ class Launcher:
         # thread's child could inherit it too.
         fds = [plan_fd, status_fd, *inherited]
         pid = os.posix_spawn(
-            self._program,
+            self.program,
             ["onggi-launcher", "launch", *map(str, fds)],
             self._environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
@@ -111,16 +111,21 @@ class Launcher:
 def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -> int:
     """Wait until the launcher says that the process runs (gives its pid) or that a step failed."""
     report = status.recv(_REPORT.size)
+    if len(report) == _REPORT.size and _REPORT.unpack(report)[0] != _STARTED:
+        status.recv(1)  # end of file: the launcher has run its last section
+    return interpret_report(report, plan, facts)
+
+
+def interpret_report(report: bytes, plan: Plan, facts: Facts | None = None) -> int:
+    """Give the pid that a launcher reported, or raise what it reported instead."""
     if len(report) != _REPORT.size:
         raise Unavailable("the launcher was killed before it could report; run the command again, it sweeps what is left")
     kind, number, errno, pid = _REPORT.unpack(report)
     if kind == _STARTED:
         return int(pid)
-    status.recv(1)  # end of file: the launcher has run its last section
     every = plan.ops()
     op = every[number] if number < len(every) else None
     text = explain_failure(plan, number, errno, facts)
     if op is None:
         text = f"the launcher refused the plan: {strerror(errno)}; reinstall Onggi so that its parts are of one build"
     raise LaunchFailed(text, op, errno)
-

@@ -29,7 +29,7 @@ def probe_facts() -> Facts:
     return Facts(
         kernel=kernel,
         arch=system.machine,
-        boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
+        boot_id=read_boot_id(),
         euid=os.geteuid(),
         capabilities=int(status.get("CapEff", "0"), 16) & int(status.get("CapBnd", "0"), 16),
         last_capability=int(_read("/proc/sys/kernel/cap_last_cap") or "40"),
@@ -51,6 +51,11 @@ _NAMESPACE_FILES: Final = (
     ("cgroup", "cgroup"),
     ("time", "time"),
 )
+
+
+def read_boot_id() -> str:
+    """Read the id of this boot, by which what did not survive a restart is told."""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def parse_kernel(release: str) -> tuple[int, int]:

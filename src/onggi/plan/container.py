@@ -9,7 +9,7 @@ This is the one place where the order of everything is decided:
 4. the launcher supervises; at the end it records the exit first, then clears away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,10 +19,11 @@ from onggi.plan import abi
 from onggi.plan.cgroup import plan_cgroup, plan_refuge
 from onggi.plan.cgroup_mount import plan_cgroup_mount
 from onggi.plan.facts import Facts
-from onggi.plan.mounts import ROOT, parse_options, plan_mount
+from onggi.plan.mounts import ROOT, Shown, parse_options, plan_mount
 from onggi.plan.namespaces import (
     Namespaces,
     clone_flags,
+    host_uid,
     plan_hold,
     plan_joins_before,
     plan_joins_child,
@@ -33,6 +34,7 @@ from onggi.plan.namespaces import (
 )
 from onggi.plan.network import LOOPBACK_INDEX, link_up
 from onggi.plan.ops import (
+    Adopt,
     Await,
     Clone,
     Close,
@@ -42,14 +44,15 @@ from onggi.plan.ops import (
     Lock,
     Netlink,
     NewSession,
-    OpenPath,
     Op,
+    OpenPath,
     Pipe,
     PivotRoot,
     Plan,
     Propagate,
     PutFile,
     Receive,
+    Reclone,
     RecordExit,
     Remove,
     SetDomainname,
@@ -68,11 +71,13 @@ from onggi.plan.rootfs import (
     Overlay,
     plan_devices,
     plan_hiding,
+    plan_pty,
     plan_root,
     plan_root_attributes,
     plan_show_root,
     plan_terminal,
 )
+from onggi.plan.slots import plan_closes
 from onggi.spec.runtime import Linux, Mount, Process, Spec
 
 LOST_RECORDS: Final = "onggi: the disk was full; log records lost here: "
@@ -101,7 +106,9 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     remove: tuple[str, ...] = ()
 
 
-def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervision, facts: Facts, *, bundle: str = "") -> Plan:
+def plan_container(
+    spec: Spec, root: Overlay | Directory, supervision: Supervision, facts: Facts, *, bundle: str = ""
+) -> Plan:
     """Plan a container's whole life.
 
     `bundle` is the directory that relative paths of the spec belong to.
@@ -118,27 +125,30 @@ def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervisi
         spec, process, linux, namespaces, facts, cgroups=cgroup.directories, late=late_cgroupns, bundle=bundle
     )
     mapped = "user" in namespaces.made
+    owner = host_uid(process.user.uid, linux) if namespaces.has("user") else process.user.uid
 
-    before: list[Op] = [*plan_sign_of_life(supervision), *plan_stdio(process, supervision), *cgroup.before]
+    before: list[Op] = [*plan_sign_of_life(supervision), *plan_stdio(process, supervision, owner=owner), *cgroup.before]
     before += plan_joins_before(namespaces, linux)
     before += [*rootfs.before, *inside.before]
     flags = clone_flags(namespaces, cgroup_at_birth=not late_cgroupns)
-    before.append(Clone(namespaces=flags, pidfd="pidfd", proc="child", cgroup=cgroup.slot))
+    child: list[Op] = [Close(slot="lock"), *_plan_entry(namespaces), NewSession(), *plan_joins_child(namespaces)]
+    beside: list[Op] = []
+    if namespaces.clones_inside:
+        before.append(Clone(namespaces=0, pidfd="first", proc="first-proc", cgroup=cgroup.slot))
+        child.append(Reclone(namespaces=flags))
+        beside.append(Adopt(pidfd="pidfd", proc="child"))
+    else:
+        before.append(Clone(namespaces=flags, pidfd="pidfd", proc="child", cgroup=cgroup.slot))
 
-    child: list[Op] = [Close(slot="lock"), SetUndumpable(), NewSession(), *plan_joins_child(namespaces)]
     if mapped:
         child += [Await(name="mapped"), SetIds(uid=0, gid=0, groups=None), *rootfs.received]
-    elif "user" in namespaces.joined:
-        child.append(SetIds(uid=0, gid=0, groups=None))
     child += inside.child
-    child += _plan_ending(process, linux, namespaces, supervision, facts)
+    child += _plan_ending(process, linux, supervision, facts)
 
-    beside: list[Op] = [*plan_return(namespaces)]
+    beside += plan_return(namespaces)
     if mapped:
-        beside += [*plan_maps(linux), *rootfs.mapped, Tell(name="mapped")]
-    beside += [*cgroup.beside, *plan_hold(namespaces)]
-    if process.oom_score_adj is not None:
-        beside.append(WriteFile(at="child", path="oom_score_adj", data=str(process.oom_score_adj).encode()))
+        beside += [*plan_maps(linux), Tell(name="mapped"), *rootfs.mapped]
+    beside += [*cgroup.beside, *plan_hold(namespaces), *plan_oom_score(process, facts)]
     if supervision.supervisors is not None:
         beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
     if process.terminal:
@@ -146,8 +156,6 @@ def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervisi
     beside += [
         PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
         Tell(name="placed"),
-        *plan_handover(process),
-        plan_supervise(process, supervision),
     ]
     after: list[Op] = [
         *cgroup.keep,
@@ -157,6 +165,7 @@ def plan_container(spec: Spec, root: Overlay | Directory, supervision: Supervisi
         *cgroup.remove,
         *(Remove(path=path, tree=True, tolerate=(abi.ENOENT,)) for path in supervision.remove),
     ]
+    beside += plan_handover(before, beside, plan_supervise(process, supervision), after)
     return Plan(before=tuple(before), child=tuple(child), beside=tuple(beside), after=tuple(after))
 
 
@@ -209,21 +218,39 @@ def plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
     return tuple(ops)
 
 
-def plan_stdio(process: Process, supervision: Supervision) -> tuple[Op, ...]:
-    """Plan the pipes, or nothing where a terminal comes later."""
+def plan_stdio(process: Process, supervision: Supervision, *, owner: int) -> tuple[Op, ...]:
+    """Plan the pipes of a process that runs as `owner` on the host, or nothing where a terminal comes later."""
     if process.terminal:
         return ()
     if supervision.stdin:
-        stdin: Op = Pipe(reader="stdin", writer="stdin-feed")
+        stdin: Op = Pipe(reader="stdin", writer="stdin-feed", uid=owner)
     else:
         stdin = OpenPath(slot="stdin", path="/dev/null", flags=abi.OPEN_READ)
-    return (stdin, Pipe(reader="stdout-take", writer="stdout"), Pipe(reader="stderr-take", writer="stderr"))
+    return (
+        stdin,
+        Pipe(reader="stdout-take", writer="stdout", uid=owner),
+        Pipe(reader="stderr-take", writer="stderr", uid=owner),
+    )
 
 
-def plan_handover(process: Process) -> tuple[Op, ...]:
-    """Close in the launcher what is the child's: an open write end would hide the end of its output."""
-    mine = () if process.terminal else ("stdin", "stdout", "stderr")
-    return (Close(slot=ROOT, tolerate=(abi.EBADF,)), *(Close(slot=slot) for slot in mine))
+def plan_oom_score(process: Process, facts: Facts) -> tuple[Op, ...]:
+    """Plan the OOM killer's bias. Below our own it needs CAP_SYS_RESOURCE; without that, ours is as near as can be."""
+    score = process.oom_score_adj
+    if score is None:
+        return ()
+    if not -1000 <= score <= 1000:
+        raise InvalidArgument(f"process.oomScoreAdj: {score} is not between -1000 and 1000")
+    if not facts.capabilities >> abi.CAPABILITIES.index("CAP_SYS_RESOURCE") & 1:
+        score = max(score, facts.oom_score_adj)
+    return (WriteFile(at="child", path="oom_score_adj", data=str(score).encode()),)
+
+
+def plan_handover(
+    before: Sequence[Op], beside: Sequence[Op], supervise: Supervise, after: Sequence[Op]
+) -> tuple[Op, ...]:
+    """Plan the launcher's turn to a supervisor: it keeps what it still needs and its signs of life."""
+    later = (supervise, *after)
+    return (*plan_closes((*before, *beside), later, keep=("lock", "hold")), supervise)
 
 
 def plan_supervise(process: Process, supervision: Supervision) -> Supervise:
@@ -246,6 +273,14 @@ def plan_supervise(process: Process, supervision: Supervision) -> Supervise:
     )
 
 
+def _plan_entry(namespaces: Namespaces) -> tuple[Op, ...]:
+    """Plan what comes before joins: a process of a joined namespace could ptrace one that is dumpable.
+
+    Where all is new there is nobody, and the launcher needs no CAP_SYS_PTRACE to hold the namespaces.
+    """
+    return (SetUndumpable(),) if namespaces.joined else ()
+
+
 def _plan_inside(
     spec: Spec,
     process: Process,
@@ -264,39 +299,40 @@ def _plan_inside(
     if "network" in namespaces.made:
         network = (Netlink(family=abi.NETLINK_ROUTE, messages=link_up(LOOPBACK_INDEX), count=1),)
     if "mount" in namespaces.joined:
-        _refuse_mounts(spec)
-        return _Inside(before=(), child=(*network, Await(name="placed"), *_plan_names(spec, namespaces)))
+        _refuse_files(spec, linux)
+        late_cgroup: tuple[Op, ...] = (Unshare(types=abi.CLONE_NEWCGROUP),) if late else ()
+        pty: tuple[Op, ...] = ()
+        if process.terminal:
+            flags = abi.OPEN_PATH | abi.OPEN_DIRECTORY
+            pty = (OpenPath(slot="devpts", path="/dev/pts", flags=flags), *plan_pty(process, "devpts"))
+        names = _plan_names(spec, namespaces)
+        return _Inside(before=(), child=(*network, *names, *pty, Await(name="placed"), *late_cgroup))
     child += [Propagate(propagation=abi.MS_SLAVE), *plan_show_root()]
     late_mounts: list[Op] = []
-    proc = devpts = None
-    fresh_dev = False
-    for number, mount in enumerate(spec.mounts or ()):
-        slot = f"mount{number}"
+    shown = Shown()
+    for mount in spec.mounts or ():
         if mount.type == "cgroup":
             options = parse_options(mount.options or (), where=mount.destination)
             private = "cgroup" in namespaces.made
-            planned = plan_cgroup_mount(mount, options, slot, cgroups, facts.cgroup, private=private)
+            planned = plan_cgroup_mount(mount, options, shown, cgroups, facts.cgroup, private=private)
             before += planned.before
             (late_mounts if late else child).extend(planned.child)
             continue
-        planned = plan_mount(mount, slot, owns_netns=namespaces.owns_netns, bundle=bundle)
+        planned = plan_mount(mount, shown, owns_netns=namespaces.owns_netns, bundle=bundle)
         before += planned.before
         child += planned.child
-        if mount.destination == "/proc" and mount.type == "proc":
-            proc = slot
-        if mount.type == "devpts":
-            devpts = slot
-        fresh_dev = fresh_dev or (mount.destination == "/dev" and mount.type == "tmpfs")
     if not _bound_dev(spec.mounts or ()):
-        devices = plan_devices(linux, namespaces, fresh_dev=fresh_dev)
+        bound = namespaces.has("user") or facts.cgroup.user_namespace
+        devices = plan_devices(linux, shown, bound=bound)
         before += devices.before
         child += devices.child
     if process.terminal:
-        child += plan_terminal(process, devpts)
+        child += plan_terminal(process, _fresh(spec, shown, "/dev/pts", "devpts"), shown)
+    proc = _fresh(spec, shown, "/proc", "proc")
     child += [*network, *_plan_names(spec, namespaces), *_plan_sysctls(linux, namespaces, proc)]
     if late:
         child += [Await(name="placed"), Unshare(types=abi.CLONE_NEWCGROUP), *late_mounts]
-    hiding = plan_hiding(linux)
+    hiding = plan_hiding(linux, shown)
     before += hiding.before
     child += hiding.child
     child += plan_root_attributes(linux, readonly=bool(spec.root and spec.root.readonly))
@@ -306,9 +342,25 @@ def _plan_inside(
     return _Inside(before=tuple(before), child=tuple(child))
 
 
-def _refuse_mounts(spec: Spec) -> None:
-    if spec.mounts:
-        raise InvalidArgument("a container that joins a mount namespace takes its mounts from there; remove `mounts`")
+def _refuse_files(spec: Spec, linux: Linux) -> None:
+    """Refuse what would change a mount namespace that is somebody else's."""
+    for name, present in (
+        ("mounts", bool(spec.mounts)),
+        ("root.readonly", bool(spec.root and spec.root.readonly)),
+        ("linux.devices", bool(linux.devices)),
+        ("linux.maskedPaths", bool(linux.masked_paths)),
+        ("linux.readonlyPaths", bool(linux.readonly_paths)),
+        ("linux.rootfsPropagation", bool(linux.rootfs_propagation)),
+        ("linux.sysctl", bool(linux.sysctl)),
+    ):
+        if present:
+            raise InvalidArgument(f"a container that joins a mount namespace takes it as it is; remove {name}")
+
+
+def _fresh(spec: Spec, shown: Shown, place: str, kind: str) -> str | None:
+    """Give the slot of the mount at a place, if that is a fresh one of this kind."""
+    last = next((m for m in reversed(spec.mounts or ()) if m.destination.rstrip("/") == place), None)
+    return shown.at(place) if last and last.type == kind else None
 
 
 def _bound_dev(mounts: tuple[Mount, ...]) -> bool:
@@ -360,9 +412,7 @@ def _plan_sysctls(linux: Linux, namespaces: Namespaces, proc: str | None) -> tup
     return tuple(ops)
 
 
-def _plan_ending(
-    process: Process, linux: Linux, namespaces: Namespaces, supervision: Supervision, facts: Facts
-) -> tuple[Op, ...]:
+def _plan_ending(process: Process, linux: Linux, supervision: Supervision, facts: Facts) -> tuple[Op, ...]:
     """Plan the last part of the child: limits, stdio, privileges, exec."""
     terminal = bool(process.terminal)
     stdio = (

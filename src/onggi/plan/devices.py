@@ -149,9 +149,12 @@ def compile_device_filter(rules: tuple[Rule, ...]) -> bytes:
         *_verdict(True),
     ]
     closed = set[int | None]()
+    seen = set[tuple[int | None, int | None, int | None, int]]()
     for rule in reversed(rules):
-        if rule.kind in closed:
-            continue
+        subject = (rule.kind, rule.major, rule.minor, rule.access)
+        if rule.kind in closed or subject in seen:
+            continue  # a later rule has decided it
+        seen.add(subject)
         code += _rule_block(rule)
         if rule.covers_all(rule.kind):
             closed.add(rule.kind)

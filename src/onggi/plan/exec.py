@@ -14,7 +14,14 @@ import msgspec
 from onggi.base.errors import NotSupported
 from onggi.plan import abi
 from onggi.plan.cgroup import plan_entry
-from onggi.plan.container import Supervision, plan_handover, plan_sign_of_life, plan_stdio, plan_supervise
+from onggi.plan.container import (
+    Supervision,
+    plan_handover,
+    plan_oom_score,
+    plan_sign_of_life,
+    plan_stdio,
+    plan_supervise,
+)
 from onggi.plan.facts import Facts
 from onggi.plan.namespaces import FLAGS, namespace_file
 from onggi.plan.ops import (
@@ -25,21 +32,19 @@ from onggi.plan.ops import (
     NewSession,
     Op,
     OpenPath,
-    OpenTerminal,
     Plan,
     PutFile,
     Receive,
     RecordExit,
     Remove,
-    Send,
     SetIds,
     SetNamespace,
     SetStdio,
     SetUndumpable,
     Tell,
-    WriteFile,
 )
 from onggi.plan.process import plan_exec, plan_limits, plan_privileges
+from onggi.plan.rootfs import plan_pty
 from onggi.spec.runtime import LinuxSeccomp, Process
 
 # The user namespace first, since it gives the rights for the others; the mount namespace last, since it changes `/`.
@@ -65,7 +70,7 @@ def plan_session(
     joined = [kind for kind in _ORDER if kind in target.namespaces]
     before: list[Op] = [
         *plan_sign_of_life(supervision),
-        *plan_stdio(process, supervision),
+        *plan_stdio(process, supervision, owner=0 if "user" in target.namespaces else process.user.uid),
         *entry.before,
         OpenPath(slot="target", path=f"/proc/{target.pid}", flags=directory),
     ]
@@ -87,19 +92,7 @@ def plan_session(
         if kind == "user":
             child.append(SetIds(uid=0, gid=0, groups=None))
     if process.terminal:
-        size = process.console_size
-        child += [
-            OpenPath(slot="devpts", path="/dev/pts", flags=directory),
-            OpenTerminal(
-                master="master",
-                peer="terminal",
-                devpts="devpts",
-                rows=size.height if size else 0,
-                columns=size.width if size else 0,
-                uid=process.user.uid,
-            ),
-            Send(slot="master"),
-        ]
+        child += [OpenPath(slot="devpts", path="/dev/pts", flags=directory), *plan_pty(process, "devpts")]
         stdio = SetStdio(stdin="terminal", stdout="terminal", stderr="terminal", terminal=True)
     else:
         stdio = SetStdio(stdin="stdin", stdout="stdout", stderr="stderr")
@@ -110,19 +103,16 @@ def plan_session(
         *plan_privileges(process, seccomp, facts, set_groups=True),
         *plan_exec(process, init=False),
     ]
-    beside: list[Op] = [*back, *entry.beside]
-    if process.oom_score_adj is not None:
-        beside.append(WriteFile(at="child", path="oom_score_adj", data=str(process.oom_score_adj).encode()))
+    beside: list[Op] = [*back, *entry.beside, *plan_oom_score(process, facts)]
     if process.terminal:
         beside.append(Receive(slot="master"))
     beside += [
         PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
         Tell(name="placed"),
-        *plan_handover(process),
-        plan_supervise(process, supervision),
     ]
     after: list[Op] = [
         RecordExit(at="run", path="exit"),
         *(Remove(path=path, tree=True, tolerate=(abi.ENOENT,)) for path in supervision.remove),
     ]
+    beside += plan_handover(before, beside, plan_supervise(process, supervision), after)
     return Plan(before=tuple(before), child=tuple(child), beside=tuple(beside), after=tuple(after))

@@ -10,6 +10,7 @@ from typing import Final
 
 from onggi.plan import abi, ops
 from onggi.plan.facts import Facts
+from onggi.plan.mounts import ROOT
 
 _NAMESPACES: Final = (
     (abi.CLONE_NEWUSER, "user"),
@@ -141,6 +142,11 @@ def _at(path: str, at: ops.Slot | None) -> str:
     return path if at is None else f"%{at}" if path == "" else f"%{at}/{path.lstrip('/')}"
 
 
+def _beneath(root: ops.Slot, path: str) -> str:
+    """Show a path of the container, or what is reached through the descriptor of another mount."""
+    return path if root == ROOT else f"{path} in %{root}"
+
+
 def _data(data: ops.Data) -> str:
     parts = data if isinstance(data, tuple) else (data,)
     text = ""
@@ -168,13 +174,16 @@ def _capabilities(mask: int) -> str:
     return ",".join(names) or "none"
 
 
+def _option(key: str, value: str | ops.SlotHole | None) -> str:
+    if value is None:
+        return key
+    return f"{key}=%{value.slot}" if isinstance(value, ops.SlotHole) else f"{key}={value}"
+
+
 def _describe_open(op: ops.Open) -> str:
     match op.origin:
         case ops.NewFs() as fs:
-            options = ",".join(
-                key if value is None else f"{key}=%{value.slot}" if isinstance(value, ops.SlotHole) else f"{key}={value}"
-                for key, value in fs.options
-            )
+            options = ",".join(_option(key, value) for key, value in fs.options)
             text = f"open {op.slot} = new {fs.type}" + (f" [{options}]" if options else "")
             text += f" as {fs.owner[0]}:{fs.owner[1]}" if fs.owner != (0, 0) else ""
         case ops.Tree() as tree:
@@ -194,7 +203,7 @@ def _describe_supervise(op: ops.Supervise) -> str:
     return f"supervise %{op.child} over {stdio}{log}" + (", attachable" if op.listener else "")
 
 
-def _describe(op: ops.Op) -> str:  # noqa: PLR0911, PLR0912 - one line per kind is the clearest table
+def _describe(op: ops.Op) -> str:
     match op:
         case ops.Inherit():
             return f"take {op.slot} from the caller (descriptor {op.position})"
@@ -207,7 +216,7 @@ def _describe(op: ops.Op) -> str:  # noqa: PLR0911, PLR0912 - one line per kind 
         case ops.Listen():
             return f"listen {op.slot} at {_at(op.path, op.at)}"
         case ops.Pipe():
-            return f"pipe {op.writer} -> {op.reader}"
+            return f"pipe {op.writer} -> {op.reader}" + (f" of uid {op.uid}" if op.uid else "")
         case ops.MakeDirectory():
             return f"mkdir {_at(op.path, op.at)} mode {op.mode:o}"
         case ops.WriteFile():
@@ -220,21 +229,23 @@ def _describe(op: ops.Op) -> str:  # noqa: PLR0911, PLR0912 - one line per kind 
         case ops.Open():
             return _describe_open(op)
         case ops.Attach():
-            return f"mount %{op.slot} on {op.target}"
+            return f"mount %{op.slot} on {_beneath(op.root, op.target)}"
         case ops.AttachRoot():
             return f"mount %{op.slot} over /"
         case ops.MakeTarget():
             kind = f"like %{op.like}" if op.like else "directory" if op.directory else "file"
-            return f"make {op.path} ({kind}) if it is missing"
+            return f"make {_beneath(op.root, op.path)} ({kind}) if it is missing"
         case ops.MakeNode():
             kind = {abi.S_IFCHR: "c", abi.S_IFBLK: "b"}.get(op.mode & 0o170000, "p")
-            return f"mknod {op.path} {kind} {_major(op.device)}:{_minor(op.device)} mode {op.mode & 0o7777:o}"
+            numbers = f"{_major(op.device)}:{_minor(op.device)}"
+            owner = f" owner {op.uid}:{op.gid}" if op.uid or op.gid else ""
+            return f"mknod {_beneath(op.root, op.path)} {kind} {numbers} mode {op.mode & 0o7777:o}{owner}"
         case ops.MakeLink():
-            return f"symlink {op.path} -> {op.text}"
+            return f"symlink {_beneath(op.root, op.path)} -> {op.text}"
         case ops.Mask():
-            return f"mask {op.path}"
+            return f"mask {_beneath(op.root, op.path)}"
         case ops.MakeReadOnly():
-            return f"make {op.path} read-only"
+            return f"make {_beneath(op.root, op.path)} read-only"
         case ops.Restrict():
             change = _bits(op.set, _ATTRIBUTES) if op.set else _PROPAGATION.get(op.propagation, "nothing")
             return f"set {change} on %{op.slot}{' recursively' if op.recursive else ''}"
@@ -245,6 +256,10 @@ def _describe(op: ops.Op) -> str:  # noqa: PLR0911, PLR0912 - one line per kind 
         case ops.Clone():
             where = f" in cgroup %{op.cgroup}" if op.cgroup else ""
             return f"clone with new namespaces: {_bits(op.namespaces, _NAMESPACES)}{where}"
+        case ops.Reclone():
+            return f"clone once more with new namespaces: {_bits(op.namespaces, _NAMESPACES)}"
+        case ops.Adopt():
+            return f"take over the second clone as {op.pidfd}"
         case ops.SetNamespace():
             return f"join {_bits(op.types, _NAMESPACES)} namespace of %{op.slot}"
         case ops.Unshare():
@@ -346,6 +361,11 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
                 f"this host hides parts of /proc{hidden}, so a new one is refused in a user namespace; "
                 "run without a user namespace, or start Onggi where /proc is whole"
             )
+        case ops.Open(origin=ops.NewFs(type="sysfs")) if errno == _EPERM:
+            return (
+                "a new /sys is given only to the owner of the network namespace, and that is another user namespace; "
+                "join the user namespace that made the network namespace, or bind /sys"
+            )
         case ops.Open(origin=ops.NewFs(type="overlay")):
             return (
                 "the layers or the upper directory lie on a file system that overlayfs refuses; "
@@ -373,6 +393,10 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the limit of processes is reached: see ulimit -u, or pids.max of this cgroup"
         case ops.Clone() if errno == errno_names.EBUSY:
             return "a cgroup with controllers enabled for its children takes no process itself"
+        case ops.OpenPath(at="child", path=path) if path.startswith("ns/") and errno == _EACCES:
+            return "looking at the namespaces of a process that has joined others needs CAP_SYS_PTRACE"
+        case ops.WriteFile() | ops.OpenPath(at="child") if errno in (errno_names.ESRCH, _ENOENT) and _of_child(op):
+            return "the new process ended before it was placed; was it killed for want of memory?"
         case ops.SetNamespace() if errno == errno_names.EINVAL:
             return "the path is not a namespace of this type"
         case ops.WriteFile(path=path) if path.startswith("sys/"):
@@ -416,3 +440,13 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
         case ops.Await() | ops.Receive() | ops.Tell() | ops.Send() if errno == errno_names.ECANCELED:
             return "the other process ended before it came to this step; was it killed for want of memory?"
     return ""
+
+
+def _of_child(op: ops.Op) -> bool:
+    """Tell whether a step is about the new process and so needs it to be there."""
+    match op:
+        case ops.WriteFile(at="child") | ops.OpenPath(at="child"):
+            return True
+        case ops.WriteFile(data=tuple() as data):
+            return ops.Hole.PID in data
+    return False

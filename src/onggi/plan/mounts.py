@@ -39,7 +39,11 @@ _PROPAGATION: Final = {
     "unbindable": abi.MS_UNBINDABLE,
 }
 # Flags of the superblock: fsconfig takes them as they are.
-_SUPERBLOCK: Final = frozenset({"sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud"})
+_SUPERBLOCK: Final = frozenset(
+    {"sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud"}
+)
+# File systems of the kernel, in which nobody has made a symbolic link before us that leads anywhere else.
+_EMPTY: Final = frozenset({"proc", "sysfs", "tmpfs", "ramfs", "devpts", "mqueue", "cgroup", "cgroup2"})
 _REFUSED: Final = frozenset({"tmpcopyup", "idmap", "ridmap", "remount", "iversion", "noiversion"})
 
 
@@ -95,6 +99,58 @@ def parse_options(options: tuple[str, ...], *, where: str) -> MountOptions:
     )
 
 
+class Shown:
+    """The mounts of a container as they are planned, so that what lies in a fresh one is reached by its descriptor.
+
+    A name of an image may be a symbolic link, and a directory that two containers share
+    can be exchanged while one of them is made (CVE-2019-19921, CVE-2023-27561): "kcore"
+    beneath the procfs that was mounted is what it says, "/proc/kcore" may not be.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the root alone."""
+        self._mounts: dict[tuple[str, ...], Slot | None] = {}
+        self._names: set[Slot] = set()
+
+    def name(self, destination: str) -> Slot:
+        """Give the slot for a mount there: its destination, and a number where something is there already."""
+        name, number = destination, 2
+        while name in self._names:
+            name, number = f"{destination}#{number}", number + 1
+        self._names.add(name)
+        return name
+
+    def add(self, destination: str, slot: Slot, *, fresh: bool) -> None:
+        """Take note of a mount, which covers what was mounted below. `fresh`: nobody else has put names in it."""
+        steps = _steps(destination)
+        if steps is None:
+            return
+        for covered in [place for place in self._mounts if place[: len(steps)] == steps]:
+            del self._mounts[covered]
+        self._mounts[steps] = slot if fresh else None
+
+    def at(self, destination: str) -> Slot | None:
+        """Give the slot of the fresh mount that is exactly there."""
+        steps = _steps(destination)
+        return None if steps is None else self._mounts.get(steps)
+
+    def find(self, path: str) -> tuple[Slot, str]:
+        """Say beneath which slot to look for a path, and under which name there."""
+        steps = _steps(path)
+        if steps is not None:
+            for length in range(len(steps) - 1, 0, -1):
+                if steps[:length] in self._mounts:
+                    slot = self._mounts[steps[:length]]
+                    return (ROOT, path) if slot is None else (slot, "/".join(steps[length:]))
+        return ROOT, path
+
+
+def _steps(path: str) -> tuple[str, ...] | None:
+    """Split a path; None where `..` makes its meaning depend on what is there."""
+    steps = tuple(step for step in path.split("/") if step not in ("", "."))
+    return None if ".." in steps else steps
+
+
 class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     """One mount: what the parent opens before it clones, and what the child does."""
 
@@ -102,8 +158,8 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     child: tuple[Op, ...] = ()
 
 
-def plan_mount(mount: Mount, slot: Slot, *, owns_netns: bool, bundle: str) -> PlannedMount:
-    """Say how one mount of the bundle comes to be in the container.
+def plan_mount(mount: Mount, shown: Shown, *, owns_netns: bool, bundle: str) -> PlannedMount:
+    """Say how one mount of the bundle comes to be in the container, and note it in `shown`.
 
     `owns_netns`: the container's user namespace owns its network namespace.
     """
@@ -113,27 +169,41 @@ def plan_mount(mount: Mount, slot: Slot, *, owns_netns: bool, bundle: str) -> Pl
     options = parse_options(mount.options or (), where=where)
     if mount.uid_mappings or mount.gid_mappings:
         raise NotSupported(f"mount {where}: idmapped mounts are not supported by this version of Onggi")
-    if options.bind or mount.type == "bind":
-        return _plan_bind(mount, options, slot, bundle)
+    bind = options.bind or mount.type == "bind"
+    root, target = shown.find(where)
+    slot = shown.name(where)
+    shown.add(where, slot, fresh=not bind and mount.type in _EMPTY)
+    if bind:
+        return _plan_bind(mount, options, slot, bundle, root, target)
     if mount.type == "sysfs" and not owns_netns:
         # The kernel gives a fresh sysfs only to the owner of the network
         # namespace; anyone else gets the host's, whole and read-only.
-        opened = _open(slot, Tree(path="/sys", recursive=True), options, extra=abi.MOUNT_ATTR_RDONLY)
-        return PlannedMount(before=(opened,), child=_show(slot, where))
+        read_only = abi.MOUNT_ATTR_RDONLY
+        opened = Open(
+            slot=slot,
+            origin=Tree(path="/sys", recursive=True),
+            set=options.set,
+            clear=options.clear & ~read_only,
+            recursive_set=options.recursive_set | read_only,
+            recursive_clear=options.recursive_clear & ~read_only,
+            propagation=abi.MS_PRIVATE,
+            recursive_propagation=True,
+        )
+        return PlannedMount(before=(opened,), child=_show(slot, root, target))
     if not mount.type:
         raise InvalidArgument(f"mount {where}: neither a type nor the option bind is given")
     if mount.type == "tmpfs" and not any(key == "source" for key, _ in options.data):
         source: str | None = mount.source or "tmpfs"
     else:
         source = mount.source
-    for key, value in options.data:
-        if len(key) > 255 or len(value or "") > 255:
+    for key, value in (*options.data, ("source", source)):
+        if len(key.encode()) > 255 or len((value or "").encode()) > 255:
             raise InvalidArgument(f"mount {where}: the option {key[:40]} is longer than the kernel's 255 bytes")
     origin = NewFs(type=mount.type, source=source, options=options.data)
-    return PlannedMount(child=(_open(slot, origin, options), *_show(slot, where)))
+    return PlannedMount(child=(_open(slot, origin, options), *_show(slot, root, target)))
 
 
-def _plan_bind(mount: Mount, options: MountOptions, slot: Slot, bundle: str) -> PlannedMount:
+def _plan_bind(mount: Mount, options: MountOptions, slot: Slot, bundle: str, root: Slot, target: str) -> PlannedMount:
     """Bind sources are opened in the caller's mount namespace: only there does shared propagation stay true."""
     where = mount.destination
     if not mount.source:
@@ -145,15 +215,15 @@ def _plan_bind(mount: Mount, options: MountOptions, slot: Slot, bundle: str) -> 
     opened = _open(slot, Tree(path=source, recursive=options.recursive_bind), options)
     if options.propagation == 0:
         opened = msgspec.structs.replace(opened, propagation=abi.MS_PRIVATE, recursive_propagation=True)
-    show = MakeTarget(root=ROOT, path=where, like=slot), Attach(slot=slot, root=ROOT, target=where)
+    show = MakeTarget(root=root, path=target, like=slot), Attach(slot=slot, root=root, target=target)
     return PlannedMount(before=(opened,), child=show)
 
 
-def _open(slot: Slot, origin: NewFs | Tree, options: MountOptions, extra: int = 0) -> Open:
+def _open(slot: Slot, origin: NewFs | Tree, options: MountOptions) -> Open:
     return Open(
         slot=slot,
         origin=origin,
-        set=options.set | extra,
+        set=options.set,
         clear=options.clear,
         recursive_set=options.recursive_set,
         recursive_clear=options.recursive_clear,
@@ -162,5 +232,5 @@ def _open(slot: Slot, origin: NewFs | Tree, options: MountOptions, extra: int = 
     )
 
 
-def _show(slot: Slot, where: str) -> tuple[Op, ...]:
-    return MakeTarget(root=ROOT, path=where), Attach(slot=slot, root=ROOT, target=where)
+def _show(slot: Slot, root: Slot, target: str) -> tuple[Op, ...]:
+    return MakeTarget(root=root, path=target), Attach(slot=slot, root=root, target=target)

@@ -4,6 +4,10 @@ Network, IPC, UTS, PID and time namespaces are joined by the launcher, which clo
 the child and goes back: there it still has the rights of the host, whoever owns the
 namespace, and a PID namespace takes only children anyway. User, mount and cgroup
 namespaces are joined by the child. Every descriptor is opened before any is joined.
+
+New namespaces belong to the user namespace of whoever makes them, and only its root has
+rights over them. Where a user namespace is joined, the child therefore clones once
+more in there, with the flags that the launcher's clone would have had.
 """
 
 from typing import Final
@@ -13,7 +17,7 @@ import msgspec
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan import abi
 from onggi.plan.facts import Facts
-from onggi.plan.ops import Close, OpenPath, Op, SetNamespace, Unshare, WriteFile
+from onggi.plan.ops import Close, Op, OpenPath, SetIds, SetNamespace, Unshare, WriteFile
 from onggi.spec.runtime import Linux, LinuxIDMapping
 
 FLAGS: Final = {
@@ -49,8 +53,16 @@ class Namespaces(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def owns_netns(self) -> bool:
-        """Whether the container's user namespace owns its network namespace (a fresh sysfs needs that)."""
-        return "network" in self.made or ("user" not in self.made and "user" not in self.joined)
+        """Whether the container's user namespace owns its network namespace (a fresh sysfs needs that).
+
+        Where both are joined they are taken for one pod's, whose user namespace made the other.
+        """
+        return "network" in self.made or not self.has("user") or ("user" in self.joined and "network" in self.joined)
+
+    @property
+    def clones_inside(self) -> bool:
+        """Whether the child must clone once more: it joins a user namespace that shall own what is made."""
+        return "user" in self.joined and bool(self.made - {"time"})
 
 
 def read_namespaces(linux: Linux, facts: Facts) -> Namespaces:
@@ -64,7 +76,9 @@ def read_namespaces(linux: Linux, facts: Facts) -> Namespaces:
         if kind in made or kind in joined:
             raise InvalidArgument(f"linux.namespaces: {kind} is listed twice")
         if kind not in facts.namespaces:
-            raise NotSupported(f"linux.namespaces: this kernel has no {kind} namespaces (or does not let Onggi make one)")
+            raise NotSupported(
+                f"linux.namespaces: this kernel has no {kind} namespaces (or does not let Onggi make one)"
+            )
         if namespace.path:
             joined[kind] = namespace.path
         else:
@@ -73,10 +87,12 @@ def read_namespaces(linux: Linux, facts: Facts) -> Namespaces:
         raise NotSupported("linux.namespaces: a container without a mount namespace of its own is not supported")
     if linux.time_offsets and "time" not in made:
         raise InvalidArgument("linux.timeOffsets need a new time namespace in linux.namespaces")
-    if (linux.uid_mappings or linux.gid_mappings) and "user" not in made:
-        raise InvalidArgument("linux.uidMappings and gidMappings need a new user namespace in linux.namespaces")
-    if "user" in made and not (linux.uid_mappings and linux.gid_mappings):
-        raise InvalidArgument("a new user namespace needs linux.uidMappings and linux.gidMappings")
+    if (linux.uid_mappings or linux.gid_mappings) and "user" not in made and "user" not in joined:
+        raise InvalidArgument("linux.uidMappings and gidMappings need a user namespace in linux.namespaces")
+    if "user" in made:
+        if not (linux.uid_mappings and linux.gid_mappings):
+            raise InvalidArgument("a new user namespace needs linux.uidMappings and linux.gidMappings")
+        mapped_root(linux)
     return Namespaces(made=frozenset(made), joined=joined)
 
 
@@ -96,22 +112,26 @@ def plan_joins_before(namespaces: Namespaces, linux: Linux) -> tuple[Op, ...]:
     ]
     here = [kind for kind in _BY_LAUNCHER if kind in namespaces.joined]
     ops += [
-        OpenPath(slot=f"own-{kind}", path=f"/proc/self/ns/{namespace_file(kind)}", flags=abi.OPEN_READ)
-        for kind in here
+        OpenPath(slot=f"own-{kind}", path=f"/proc/self/ns/{namespace_file(kind)}", flags=abi.OPEN_READ) for kind in here
     ]
     ops += [SetNamespace(slot=f"ns-{kind}", types=FLAGS[kind]) for kind in here]
     if "time" in namespaces.made:
         ops.append(Unshare(types=abi.CLONE_NEWTIME))
         ops += [
-            WriteFile(path="/proc/self/timens_offsets", data=f"{clock} {offset.secs or 0} {offset.nanosecs or 0}".encode())
-            for clock, offset in sorted((linux.time_offsets or {}).items())
+            WriteFile(path="/proc/self/timens_offsets", data=f"{clock} {o.secs or 0} {o.nanosecs or 0}".encode())
+            for clock, o in sorted((linux.time_offsets or {}).items())
         ]
     return tuple(ops)
 
 
 def plan_joins_child(namespaces: Namespaces) -> tuple[Op, ...]:
-    """Plan the child's joins: the user namespace first, since it gives the rights for the others."""
-    return tuple(SetNamespace(slot=f"ns-{kind}", types=FLAGS[kind]) for kind in _BY_CHILD if kind in namespaces.joined)
+    """Plan the child's joins: the user namespace first, whose root has the rights for the others."""
+    ops: list[Op] = []
+    for kind in _BY_CHILD:
+        if kind in namespaces.joined:
+            ops.append(SetNamespace(slot=f"ns-{kind}", types=FLAGS[kind]))
+            ops += (SetIds(uid=0, gid=0, groups=None),) if kind == "user" else ()
+    return tuple(ops)
 
 
 def plan_return(namespaces: Namespaces) -> tuple[Op, ...]:
@@ -131,6 +151,14 @@ def plan_maps(linux: Linux) -> tuple[Op, ...]:
 def mapped_root(linux: Linux) -> tuple[int, int]:
     """Give the outer uid and gid of the container's root; without a mapping of 0, overflow ids cannot be used."""
     return _map_id(linux.uid_mappings or (), "uid"), _map_id(linux.gid_mappings or (), "gid")
+
+
+def host_uid(uid: int, linux: Linux) -> int:
+    """Give the outer uid of a user of the container; 0, whose own files stay so, where that is not known."""
+    for mapping in linux.uid_mappings or ():
+        if 0 <= uid - mapping.container_id < mapping.size:
+            return mapping.host_id + uid - mapping.container_id
+    return 0
 
 
 def plan_hold(namespaces: Namespaces) -> tuple[Op, ...]:
@@ -156,4 +184,6 @@ def _map_id(mappings: tuple[LinuxIDMapping, ...], what: str) -> int:
     for mapping in mappings:
         if mapping.container_id == 0 and mapping.size > 0:
             return mapping.host_id
-    raise InvalidArgument(f"linux.{what}Mappings: {what} 0 of the container is not mapped, but its files need an owner")
+    raise InvalidArgument(
+        f"linux.{what}Mappings: {what} 0 of the container is not mapped; it sets the container up and owns its files"
+    )

@@ -78,7 +78,11 @@ class Close(Op, frozen=True, kw_only=True):
 
 
 class Lock(Op, frozen=True, kw_only=True):
-    """Take an OFD write lock on the whole file: the sign of life that others probe."""
+    """Take an OFD write lock on the whole file: the sign of life that others probe.
+
+    A plan that fails at its lock or before ends there: what `after` would clear away
+    may belong to whoever holds it.
+    """
 
     slot: Slot
 
@@ -92,10 +96,11 @@ class Listen(Op, frozen=True, kw_only=True):
 
 
 class Pipe(Op, frozen=True, kw_only=True):
-    """pipe2(2)."""
+    """pipe2(2); with `uid` it belongs to that user, who can then open /dev/stdout anew."""
 
     reader: Slot
     writer: Slot
+    uid: int = 0
 
 
 class MakeDirectory(Op, frozen=True, kw_only=True):
@@ -272,6 +277,23 @@ class Clone(Op, frozen=True, kw_only=True):
     cgroup: Slot | None = None
 
 
+class Reclone(Op, frozen=True, kw_only=True):
+    """clone3 once more, as a child of the launcher (CLONE_PARENT); the rest of the plan runs in the new process.
+
+    For a joined user namespace: only what is made by a process in it belongs to it,
+    and a pid namespace shows only in children. The launcher must `Adopt` it.
+    """
+
+    namespaces: int
+
+
+class Adopt(Op, frozen=True, kw_only=True):
+    """Take what the child `Reclone`d for the child from now on, and reap the first one."""
+
+    pidfd: Slot
+    proc: Slot
+
+
 class SetNamespace(Op, frozen=True, kw_only=True):
     """setns(2); `types` are CLONE_NEW* bits (several for a pidfd)."""
 
@@ -444,7 +466,7 @@ class FilterDevices(Op, frozen=True, kw_only=True):
 
 
 class KillMembers(Op, frozen=True, kw_only=True):
-    """SIGKILL all that a `cgroup.procs` file names, until it names none."""
+    """SIGKILL all that a `cgroup.procs` file names, and those of the directories beneath, until nobody is left."""
 
     path: str
     at: Slot | None = None

@@ -33,6 +33,7 @@ from onggi.spec.runtime import LinuxCapabilities, LinuxSeccomp, Process
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_GROUPS: Final = 1024
+NO_ID: Final = 2**32 - 1
 
 
 class Sets(msgspec.Struct, frozen=True):
@@ -105,6 +106,9 @@ def plan_privileges(
         if program.notify:
             raise NotSupported("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of Onggi")
         filters = (LoadSeccomp(program=program.filter, flags=program.flags),)
+    for name, id in (("uid", process.user.uid), ("gid", process.user.gid)):
+        if id == NO_ID:
+            raise InvalidArgument(f"process.user.{name} {id} is no id: to the kernel it means `none`")
     groups = process.user.additional_gids or ()
     if len(groups) > MAX_GROUPS:
         raise InvalidArgument(f"process.user.additionalGids: {len(groups)} groups; at most {MAX_GROUPS} are possible")

@@ -9,12 +9,11 @@ import msgspec
 
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan import abi
-from onggi.plan.mounts import ROOT
+from onggi.plan.mounts import ROOT, Shown
 from onggi.plan.namespaces import Namespaces, mapped_root
 from onggi.plan.ops import (
     Attach,
     AttachRoot,
-    Close,
     Inherit,
     MakeDirectory,
     MakeLink,
@@ -31,6 +30,7 @@ from onggi.plan.ops import (
     Remove,
     Restrict,
     Send,
+    Slot,
     SlotHole,
     Tree,
 )
@@ -80,11 +80,12 @@ class PlannedRoot(msgspec.Struct, frozen=True, kw_only=True):
     before: tuple[Op, ...] = ()
     mapped: tuple[Op, ...] = ()
     received: tuple[Op, ...] = ()
-    after: tuple[Op, ...] = ()
 
 
 def plan_root(source: Overlay | Directory, linux: Linux, namespaces: Namespaces) -> PlannedRoot:
-    """Plan to obtain the root mount, detached."""
+    """Plan to obtain the root mount, detached. A mount namespace that is joined has its own."""
+    if "mount" in namespaces.joined:
+        return PlannedRoot()
     match source:
         case Directory(path=path):
             tree = Open(
@@ -105,8 +106,8 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
     separate ones are EINVAL, and without the mapped root's fsuid at its creation the
     overlay comes up silently read-only (EOVERFLOW in the work directory).
     """
-    mapped = "user" in namespaces.made
-    idmap = "userns" if mapped else None
+    mapped = namespaces.has("user")
+    idmap = None if not mapped else "ns-user" if "user" in namespaces.joined else "userns"
     opens: list[Op] = []
     options: list[tuple[str, str | SlotHole | None]] = []
     for number, lower in enumerate(source.lowers):
@@ -121,7 +122,6 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
         else:
             opens.append(OpenPath(slot=slot, path=lower, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY))
         options.append(("lowerdir+", SlotHole(slot=slot)))
-    after: list[Op] = [Close(slot=ROOT)]
     if source.upper is not None:
         if source.work is None:
             raise InvalidArgument("an overlay with an upper directory needs a work directory")
@@ -133,9 +133,9 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
             if parent != work_parent:
                 raise InvalidArgument(f"upper and work directory must lie side by side: {source.upper}, {source.work}")
             opens.append(Open(slot="upper-parent", origin=Tree(path=parent), idmap=idmap))
-            path, flags = ("upper-parent", abi.OPEN_PATH | abi.OPEN_DIRECTORY)
-            opens.append(OpenPath(slot="upper", at=path, path=name, flags=flags))
-            opens.append(OpenPath(slot="work", at=path, path=work_name, flags=flags))
+            flags = abi.OPEN_PATH | abi.OPEN_DIRECTORY
+            opens.append(OpenPath(slot="upper", at="upper-parent", path=name, flags=flags))
+            opens.append(OpenPath(slot="work", at="upper-parent", path=work_name, flags=flags))
         else:
             for slot, directory in (("upper", source.upper), ("work", source.work)):
                 opens.append(OpenPath(slot=slot, path=directory, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY))
@@ -149,12 +149,10 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
     owner = mapped_root(linux) if mapped else (0, 0)
     overlay = Open(slot=ROOT, origin=NewFs(type="overlay", source="overlay", options=tuple(options), owner=owner))
     ops = (*opens, overlay)
-    if not mapped:
-        return PlannedRoot(before=ops, after=tuple(after))
+    if "user" not in namespaces.made:
+        return PlannedRoot(before=ops)
     userns = OpenPath(slot="userns", at="child", path="ns/user", flags=abi.OPEN_READ | abi.OPEN_MAGIC)
-    return PlannedRoot(
-        mapped=(userns, *ops, Send(slot=ROOT)), received=(Receive(slot=ROOT),), after=tuple(after)
-    )
+    return PlannedRoot(mapped=(userns, *ops, Send(slot=ROOT)), received=(Receive(slot=ROOT),))
 
 
 def plan_show_root() -> tuple[Op, ...]:
@@ -169,10 +167,11 @@ class PlannedDevices(msgspec.Struct, frozen=True, kw_only=True):
     child: tuple[Op, ...] = ()
 
 
-def plan_devices(linux: Linux, namespaces: Namespaces, *, fresh_dev: bool) -> PlannedDevices:
+def plan_devices(linux: Linux, shown: Shown, *, bound: bool) -> PlannedDevices:
     """Plan the default devices, those of the spec, and the links of /dev (config-linux.md#default-devices).
 
-    `fresh_dev`: /dev is a new tmpfs; else nodes that are there already stay.
+    Where /dev is not a new file system, nodes that are there already stay. `bound`: nodes
+    cannot be made here (in a user namespace), so those of the host are shown.
     """
     devices = [
         LinuxDevice(path=path, type="c", major=major, minor=minor, file_mode=0o666)
@@ -180,8 +179,7 @@ def plan_devices(linux: Linux, namespaces: Namespaces, *, fresh_dev: bool) -> Pl
         if not any(device.path == path for device in linux.devices or ())
     ]
     devices += linux.devices or ()
-    tolerate = () if fresh_dev else (abi.EEXIST,)
-    bound = namespaces.has("user")
+    tolerate = () if shown.at("/dev") else (abi.EEXIST,)
     before: list[Op] = []
     child: list[Op] = []
     for number, device in enumerate(devices):
@@ -189,35 +187,46 @@ def plan_devices(linux: Linux, namespaces: Namespaces, *, fresh_dev: bool) -> Pl
             raise InvalidArgument(f"linux.devices: {device.path}: unknown type {device.type!r} (b, c, u or p)")
         if not device.path.startswith("/"):
             raise InvalidArgument(f"linux.devices: {device.path}: the path must be absolute")
-        parent = device.path.rsplit("/", 1)[0]
+        major, minor = device.major or 0, device.minor or 0
+        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+            raise InvalidArgument(f"linux.devices: {device.path}: no device has the numbers {major}:{minor}")
+        root, path = shown.find(device.path)
         if bound:
             slot = f"device{number}"
-            before.append(Open(slot=slot, origin=Tree(path=device.path)))
-            child.append(MakeTarget(root=ROOT, path=device.path, directory=False))
-            child.append(Attach(slot=slot, root=ROOT, target=device.path))
+            # Its inode is the host's: read-only, so that no chmod reaches it. Devices are written to all the same.
+            before.append(
+                Open(slot=slot, origin=Tree(path=device.path), set=abi.MOUNT_ATTR_RDONLY, propagation=abi.MS_PRIVATE)
+            )
+            child.append(MakeTarget(root=root, path=path, directory=False))
+            child.append(Attach(slot=slot, root=root, target=path))
             continue
-        if parent not in ("", "/dev"):
-            child.append(MakeTarget(root=ROOT, path=parent))
+        parent, _, name = path.rpartition("/")
+        if not name:
+            raise InvalidArgument(f"linux.devices: {device.path}: the path names no file")
+        if parent and parent != "/dev":
+            child.append(MakeTarget(root=root, path=parent))
         child.append(
             MakeNode(
-                root=ROOT,
-                path=device.path,
+                root=root,
+                path=path,
                 mode=_NODE_TYPES[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777),
-                device=abi.makedev(device.major or 0, device.minor or 0),
+                device=abi.makedev(major, minor),
                 uid=device.uid or 0,
                 gid=device.gid or 0,
                 tolerate=tolerate,
             )
         )
-    child += [MakeLink(root=ROOT, path=path, text=text, tolerate=tolerate) for path, text in _LINKS]
+    for path, text in _LINKS:
+        root, name = shown.find(path)
+        child.append(MakeLink(root=root, path=name, text=text, tolerate=tolerate))
     return PlannedDevices(before=tuple(before), child=tuple(child))
 
 
-def plan_terminal(process: Process, devpts: str | None) -> tuple[Op, ...]:
-    """Plan the container's own pty, its console, and handing its master to the supervisor."""
-    if devpts is None:
-        raise NotSupported("a terminal needs a devpts mount at /dev/pts in the spec's mounts")
+def plan_pty(process: Process, devpts: Slot) -> tuple[Op, ...]:
+    """Plan a pty pair in a devpts and handing its master to the supervisor."""
     size = process.console_size
+    if size and not (size.height < 1 << 16 and size.width < 1 << 16):
+        raise InvalidArgument(f"process.consoleSize: no terminal has {size.height} rows and {size.width} columns")
     return (
         OpenTerminal(
             master="master",
@@ -228,26 +237,40 @@ def plan_terminal(process: Process, devpts: str | None) -> tuple[Op, ...]:
             uid=process.user.uid,
         ),
         Send(slot="master"),
-        MakeTarget(root=ROOT, path="/dev/console", directory=False),
-        Open(slot="console", origin=Tree(path="", at="terminal")),
-        Attach(slot="console", root=ROOT, target="/dev/console"),
     )
 
 
-def plan_hiding(linux: Linux) -> PlannedDevices:
+def plan_terminal(process: Process, devpts: Slot | None, shown: Shown) -> tuple[Op, ...]:
+    """Plan the container's own pty and its console."""
+    if devpts is None:
+        raise NotSupported("a terminal needs a devpts mount at /dev/pts in the spec's mounts")
+    root, path = shown.find("/dev/console")
+    return (
+        *plan_pty(process, devpts),
+        MakeTarget(root=root, path=path, directory=False),
+        Open(slot="console", origin=Tree(path="", at="terminal")),
+        Attach(slot="console", root=root, target=path),
+    )
+
+
+def plan_hiding(linux: Linux, shown: Shown) -> PlannedDevices:
     """Plan masked and read-only paths; one empty read-only tmpfs serves every masked directory."""
     masked, readonly = linux.masked_paths or (), linux.readonly_paths or ()
     before: list[Op] = []
     child: list[Op] = []
     if masked:
-        before.append(Open(slot="null", origin=Tree(path="/dev/null")))
+        # The host's own /dev/null: read-only, so that no chmod or chown reaches it.
+        safe = abi.MOUNT_ATTR_RDONLY | abi.MOUNT_ATTR_NOSUID | abi.MOUNT_ATTR_NOEXEC
+        before.append(Open(slot="null", origin=Tree(path="/dev/null"), set=safe, propagation=abi.MS_PRIVATE))
         options = (("size", "0"), ("mode", "0555"))
         empty = NewFs(type="tmpfs", source="tmpfs", options=options)
         child.append(Open(slot="empty", origin=empty, set=abi.MOUNT_ATTR_RDONLY))
     for path in masked:
-        child.append(Mask(root=ROOT, path=path, null="null", empty="empty", tolerate=(abi.ENOENT,)))
+        root, name = shown.find(path)
+        child.append(Mask(root=root, path=name, null="null", empty="empty", tolerate=(abi.ENOENT,)))
     for path in readonly:
-        child.append(MakeReadOnly(root=ROOT, path=path, tolerate=(abi.ENOENT,)))
+        root, name = shown.find(path)
+        child.append(MakeReadOnly(root=root, path=name, tolerate=(abi.ENOENT,)))
     return PlannedDevices(before=tuple(before), child=tuple(child))
 
 

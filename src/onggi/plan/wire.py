@@ -34,9 +34,9 @@ HOLE: Final = struct.Struct("<IHh")
 KINDS: Final = (
     "INHERIT", "OPEN_PATH", "CLOSE", "LOCK", "LISTEN", "PIPE", "MKDIR", "WRITE", "PUT", "REMOVE",
     "FS_OPEN", "FS_STRING", "FS_FLAG", "FS_FD", "FS_MOUNT", "TREE", "ATTRIBUTES", "ATTACH", "ATTACH_ROOT",
-    "TARGET", "NODE", "SYMLINK", "MASK", "READONLY", "PROPAGATE", "PIVOT",
-    "CLONE", "SETNS", "UNSHARE", "TELL", "AWAIT", "SEND", "RECEIVE", "HOSTNAME", "DOMAINNAME", "RLIMIT",
-    "DEATHSIG", "UNDUMPABLE", "BOUNDING", "IDS", "CAPABILITIES", "NO_NEW_PRIVS", "SECCOMP", "CHDIR", "UMASK",
+    "TARGET", "NODE", "SYMLINK", "MASK", "READONLY", "PROPAGATE", "PIVOT", "CLONE", "RECLONE", "ADOPT",
+    "SETNS", "UNSHARE", "TELL", "AWAIT", "SEND", "RECEIVE", "HOSTNAME", "DOMAINNAME", "RLIMIT", "DEATHSIG",
+    "UNDUMPABLE", "BOUNDING", "IDS", "CAPABILITIES", "NO_NEW_PRIVS", "SECCOMP", "CHDIR", "UMASK",
     "TERMINAL", "STDIO", "SESSION", "SEAL", "INIT", "EXEC",
     "NETLINK", "DEVICES", "KILL", "SUPERVISE", "KEEP", "RECORD",
 )  # fmt: skip
@@ -145,7 +145,7 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
         case ops.Listen():
             w.add("LISTEN", n, t, (op.slot, op.at), (), (op.path,))
         case ops.Pipe():
-            w.add("PIPE", n, t, (op.reader, op.writer))
+            w.add("PIPE", n, t, (op.reader, op.writer), (op.uid,))
         case ops.MakeDirectory():
             w.add("MKDIR", n, t, (op.at,), (op.mode,), (op.path,))
         case ops.WriteFile():
@@ -178,6 +178,10 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
             w.add("PIVOT", n, t, (op.root,))
         case ops.Clone():
             w.add("CLONE", n, t, (op.pidfd, op.proc, op.cgroup), (op.namespaces,))
+        case ops.Reclone():
+            w.add("RECLONE", n, t, (), (op.namespaces,))
+        case ops.Adopt():
+            w.add("ADOPT", n, t, (op.pidfd, op.proc))
         case ops.SetNamespace():
             w.add("SETNS", n, t, (op.slot,), (op.types,))
         case ops.Unshare():

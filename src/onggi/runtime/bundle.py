@@ -69,9 +69,10 @@ def make_spec(container: str, request: ContainerRequest, image: ImageDefaults, r
     hostname = request.hostname if request.hostname is not None else container[:12]
     own_uts = request.uts != "host"
     capabilities = container_capabilities(request)
+    env = environment_of(request, image, resolved.identity, hostname)
     return Spec(
         oci_version=OCI_VERSION,
-        process=_process(request, image, resolved.identity, hostname, capabilities, facts),
+        process=process_of(request, image, resolved.identity, env, capabilities, facts),
         root=Root(path="rootfs", readonly=request.read_only or None),
         hostname=hostname if own_uts else None,
         domainname=request.domainname or None if own_uts else None,
@@ -120,9 +121,15 @@ def _capability_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(full)
 
 
-def _process(
-    request: ContainerRequest, image: ImageDefaults, identity: Identity, hostname: str, capabilities: tuple[str, ...], facts: Facts
+def process_of(
+    request: ContainerRequest,
+    image: ImageDefaults,
+    identity: Identity,
+    env: tuple[str, ...],
+    capabilities: tuple[str, ...],
+    facts: Facts,
 ) -> Process:
+    """Build the process: a user other than root holds no capability, but may still gain those of the bounding set."""
     held = tuple(name for number, name in enumerate(abi.CAPABILITIES) if facts.capabilities >> number & 1)
     if request.privileged:
         # Privileged is all that Onggi itself has; less on a host that holds some back.
@@ -133,7 +140,7 @@ def _process(
         console_size=Box(height=request.console_size[0], width=request.console_size[1]) if request.console_size else None,
         user=User(uid=identity.uid, gid=identity.gid, additional_gids=identity.groups or None),
         args=command_line(request, image),
-        env=_environment(request, image, identity, hostname),
+        env=env,
         cwd=request.workdir or image.working_dir or "/",
         capabilities=LinuxCapabilities(
             bounding=capabilities,
@@ -149,7 +156,7 @@ def _process(
     )
 
 
-def _environment(request: ContainerRequest, image: ImageDefaults, identity: Identity, hostname: str) -> tuple[str, ...]:
+def environment_of(request: ContainerRequest, image: ImageDefaults, identity: Identity, hostname: str) -> tuple[str, ...]:
     """PATH, HOSTNAME and TERM come first so that image and request can change them; HOME is the user's."""
     variables: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if request.tty:
@@ -210,7 +217,7 @@ def _linux(request: ContainerRequest, resolved: Resolved, capabilities: tuple[st
         cgroups_path=resolved.cgroups_path,
         resources=_resources(request, resolved),
         sysctl=_sysctls(request),
-        seccomp=_seccomp(request, capabilities, facts),
+        seccomp=seccomp_of(request, capabilities, facts),
         masked_paths=defaults.MASKED_PATHS if hidden else None,
         readonly_paths=defaults.READONLY_PATHS if hidden else None,
     )
@@ -248,7 +255,8 @@ def _sysctls(request: ContainerRequest) -> dict[str, str] | None:
     return {**sysctls, **request.sysctls} or None
 
 
-def _seccomp(request: ContainerRequest, capabilities: tuple[str, ...], facts: Facts) -> LinuxSeccomp | None:
+def seccomp_of(request: ContainerRequest, capabilities: tuple[str, ...], facts: Facts) -> LinuxSeccomp | None:
+    """Give the filter: Docker's default, the request's own, or none for unconfined and privileged containers."""
     if request.seccomp == "unconfined" or (request.privileged and request.seccomp is None):
         return None
     profile = docker_profile() if request.seccomp is None else request.seccomp.encode()

@@ -7,21 +7,22 @@ a row is recorded again.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from onggi.base.errors import NotFound, OnggiError
 from onggi.base.ids import is_name
 from onggi.host.db import Database
-from onggi.spec.digest import ChainID, Digest, DiffID
+from onggi.spec.digest import ChainID, DiffID, Digest
 
 from .content import Content
 from .layers import Layers
 from .leases import Leases
 from .root import StateRoot
-from .sweep import Litter, Sweeper
+from .sweep import Sweeper
 from .unsynced import Unsynced
+from .volumes import Volumes
 
 _LITTER: Final = {
     "trash": "was removed, but not to the end",
@@ -29,12 +30,13 @@ _LITTER: Final = {
     "unrecorded": "is not in the database",
     "foreign": "is not from Onggi; move it away",
 }
+_AGAIN: Final = "is lost; load or build its image again"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it should be: `subject` and `problem` read as a sentence.
 
-    `repairable`: `repair` removes the difference. What it cannot, the text says how to.
+    `repairable`: `repair` removes the difference; of what it cannot, the text says what to do.
     """
 
     kind: str
@@ -44,10 +46,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Trouble(msgspec.Struct, frozen=True):
-    """A finding and what repairs it."""
+    """A finding and, if there is one, its repair."""
 
     finding: Finding
-    repair: Callable[[], object]
+    repair: Callable[[], object] | None
 
 
 class Checker:
@@ -63,59 +65,53 @@ class Checker:
         sweeper: Sweeper,
         databases: tuple[Database, ...],
     ) -> None:
-        """Compare these with the files below the root."""
-        self._root, self._content, self._layers, self._leases = root, content, layers, leases
-        self._unsynced, self._sweeper, self._databases = unsynced, sweeper, databases
+        """Compare all these with the files below the root."""
+        self._root = root
+        self._content = content
+        self._layers = layers
+        self._leases = leases
+        self._volumes = Volumes(root)
+        self._unsynced = unsynced
+        self._sweeper = sweeper
+        self._databases = databases
 
     def check(self) -> list[Finding]:
         """List all differences; changes nothing. Commands that run meanwhile may show as one."""
         return [trouble.finding for trouble in self._troubles()]
 
     def repair(self) -> list[Finding]:
-        """Repair what can be; gives what was found. `check` again tells what is left."""
+        """Repair what can be; gives what was found. `check` tells what is left."""
         found: list[Finding] = []
-        # Twice: taking stock of rows may leave files without one.
+        # Twice: a repaired row may leave files that nothing knows.
         for _ in range(2):
-            troubles = [trouble for trouble in self._troubles() if trouble.finding.repairable]
-            for trouble in troubles:
-                trouble.repair()
-            found += [trouble.finding for trouble in troubles]
+            for trouble in list(self._troubles()):
+                if trouble.repair is not None:
+                    trouble.repair()
+                    found.append(trouble.finding)
         return found
 
     def _troubles(self) -> Iterator[_Trouble]:
         for database in self._databases:
             for problem in database.problems():
-                yield _broken(database.path, problem)
-        yield from self._dead_leases()
+                yield _trouble("database", database.path, f"is damaged: {problem}; move it away to begin anew", None)
+        for lease in self._leases.list():
+            if not lease.held:
+                subject = f"the lease of {lease.purpose}"
+                yield _trouble("lease", subject, "outlived its command", self._leases.drop_dead)
         yield from self._doubtful()
         yield from self._blobs()
         yield from self._lost_layers()
         yield from self._snapshots()
         yield from self._containers()
-        yield from self._volumes()
+        yield from self._volume_data()
         for item in self._sweeper.litter(resumable_for_s=0):
-            yield self._litter(item)
-
-    def _litter(self, item: Litter) -> _Trouble:
-        finding = Finding(
-            kind=item.kind,
-            subject=self._root.place(item.place),
-            problem=_LITTER[item.kind],
-            repairable=item.kind != "foreign",
-        )
-        return _Trouble(finding, lambda: self._sweeper.remove(item))
-
-    def _dead_leases(self) -> Iterator[_Trouble]:
-        for lease in self._leases.list():
-            if not lease.held:
-                finding = Finding(kind="lease", subject=f"the lease of {lease.purpose}", problem="outlived its command")
-                yield _Trouble(finding, self._leases.drop_dead)
+            repair = None if item.kind == "foreign" else partial(self._sweeper.remove, item)
+            yield _trouble(item.kind, self._root.place(item.place), _LITTER[item.kind], repair)
 
     def _doubtful(self) -> Iterator[_Trouble]:
         blobs, layers = self._unsynced.doubtful()
         for subject in [f"blob {digest}" for digest in blobs] + [f"layer {id[:12]}" for id in layers]:
-            problem = "was not flushed when the machine went down"
-            yield _Trouble(Finding(kind="unsynced", subject=subject, problem=problem), self._unsynced.recover)
+            yield _trouble("unsynced", subject, "was not flushed before the machine went down", self._unsynced.recover)
 
     def _blobs(self) -> Iterator[_Trouble]:
         with self._root.db.read() as db:
@@ -124,27 +120,29 @@ class Checker:
             digest = Digest(text)
             info = self._root.files.look(self._content.path(digest))
             if lost:
-                yield _told(f"blob {digest}", "is lost; load, pull or build its image again")
+                yield _trouble("lost", f"blob {digest}", _AGAIN, None)
             elif info is None or info.kind != "file" or info.size_bytes != size:
                 problem = "has no file" if info is None else f"has a file of {info.size_bytes} bytes instead of {size}"
-                yield _missing(f"blob {digest}", problem, lambda digest=digest: self._content.recheck(digest))
+                yield _trouble("missing", f"blob {digest}", problem, partial(self._content.recheck, digest))
 
     def _lost_layers(self) -> Iterator[_Trouble]:
         with self._root.db.read() as db:
             rows = db.execute("SELECT id, diff_id, chain, tar, place, lost FROM layers ORDER BY id").fetchall()
         for id, diff_id, chain, tar, place, lost in rows:
             here = self._root.files.look(self._root.place(place)) is not None
+            again = tar is not None and self._content.find(Digest(tar)) is not None
             subject = f"layer {diff_id or id[:12]}"
-            if lost and not (tar and self._content.find(Digest(tar))):
-                yield _told(subject, "is lost; load, pull or build its image again")
+            if lost and not again:
+                yield _trouble("lost", subject, _AGAIN, None)
             elif lost or not here:
-                yield _missing(subject, "has no files", lambda id=id, d=diff_id, c=chain, t=tar: self._heal(id, d, c, t))
+                heal = partial(self._heal, id, diff_id if again else None, chain)
+                yield _trouble("missing", subject, "has no files", heal)
 
-    def _heal(self, id: str, diff_id: str | None, chain: str | None, tar: str | None) -> None:
-        """Record that a layer's files are gone; make them again if its tar is here."""
+    def _heal(self, id: str, diff_id: str | None, chain: str | None) -> None:
+        """Record that a layer's files are gone; make them again if its tar (`diff_id`) is here."""
         with self._root.db.write() as db:
             db.execute("UPDATE layers SET lost = 1, unsynced = NULL WHERE id = ?", (id,))
-        if tar and diff_id and self._content.find(Digest(tar)) and self._content.recheck(Digest(tar)):
+        if diff_id and self._content.recheck(Digest(diff_id)):
             self._layers.receive(DiffID(diff_id), chain=ChainID(chain) if chain else None)
 
     def _snapshots(self) -> Iterator[_Trouble]:
@@ -156,7 +154,7 @@ class Checker:
         for key, container in rows:
             if self._root.files.look(self._root.place("snapshots", key, "fs")) is None:
                 subject = f"the root file system of container {container[:12]}" if container else f"snapshot {key[:12]}"
-                yield _missing(subject, "has no files", lambda key=key, c=container: self._bury(key, c))
+                yield _trouble("missing", subject, "has no files", partial(self._bury, key, container))
 
     def _bury(self, key: str, container: str | None) -> None:
         with self._root.db.write() as db:
@@ -172,20 +170,24 @@ class Checker:
         for id in ids:
             place = self._root.place("containers", id)
             if self._root.files.look(place) is None:
-                remake = self._root.files.make_directory
-                yield _missing(f"container {id[:12]}", "has no directory (logs are gone)", lambda p=place: remake(p))
+                repair = partial(self._root.files.make_directory, place)
+                yield _trouble("missing", f"container {id[:12]}", "has no directory; its logs are gone", repair)
 
-    def _volumes(self) -> Iterator[_Trouble]:
-        with self._root.db.read() as db:
-            known = {name for (name,) in db.execute("SELECT name FROM volumes")}
+    def _volume_data(self) -> Iterator[_Trouble]:
+        known = {volume.name for volume in self._volumes.list()}
         there = set(self._root.files.entries(self._root.place("volumes")))
         for name in sorted(known - there):
-            yield _missing(f"volume {name}", "has no data", lambda name=name: self._forget_volume(name))
+            # Removing was interrupted, and is finished; or somebody else took the data from a volume in use.
+            repair = self._volumes.create if self._volumes.users(name) else self._volumes.remove
+            yield _trouble("missing", f"volume {name}", "has no data", partial(repair, name))
         for name in sorted(there - known):
             subject = self._root.place("volumes", name)
             if is_name(name):
-                finding = Finding(kind="unrecorded", subject=subject, problem="is a volume that the database lacks")
-                yield _Trouble(finding, lambda name=name: self._adopt_volume(name))
+                problem = "is a volume that the database does not know"
+                yield _trouble("unrecorded", subject, problem, partial(self._volumes.create, name))
             else:
-                finding = Finding(kind="foreign", subject=subject, problem=_LITTER["foreign"], repairable=False)
-                yield _Trouble(finding, _nothing)
+                yield _trouble("foreign", subject, _LITTER["foreign"], None)
+
+
+def _trouble(kind: str, subject: str, problem: str, repair: Callable[[], object] | None) -> _Trouble:
+    return _Trouble(Finding(kind=kind, subject=subject, problem=problem, repairable=repair is not None), repair)

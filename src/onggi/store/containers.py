@@ -47,9 +47,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """New values of some fields; what is UNSET stays."""
 
     state: str | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
     config: bytes | UnsetType = UNSET
-    snapshot: str | None | UnsetType = UNSET
+    snapshot: str | UnsetType | None = UNSET
     pid: int | UnsetType = UNSET
     started_ns: int | UnsetType = UNSET
     finished_ns: int | UnsetType = UNSET
@@ -95,7 +95,10 @@ class Containers:
             raise
 
     def get(self, text: str) -> Container:
-        """Find a container by id, name, or the beginning of an id. Raises NotFound or InvalidArgument, Docker's texts."""
+        """Find a container by id, name, or the beginning of an id.
+
+        Raises NotFound or InvalidArgument, with Docker's texts.
+        """
         if not text:
             raise InvalidArgument('invalid name or ID supplied: ""')
         with self._root.db.read() as db:
@@ -127,9 +130,7 @@ class Containers:
         Raises FailedPrecondition if another command was faster, NotFound if it is gone,
         Conflict if `change` gives it a name that is taken.
         """
-        fields = {
-            field: value for field in Change.__struct_fields__ if (value := getattr(change, field)) is not UNSET
-        }
+        fields = {field: value for field in Change.__struct_fields__ if (value := getattr(change, field)) is not UNSET}
         with self._root.db.write(durable=durable) as db:
             found = _get(db, id)
             if found.state not in expected:

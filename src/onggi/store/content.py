@@ -35,7 +35,9 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
 class Ingest:
     """A blob on its way in; the writer holds its lock. Leaving without `finish` keeps a resumable one for later."""
 
-    def __init__(self, content: "Content", digest: Digest | None, staged: Staged, lock: Lock, lease: Lease | None) -> None:
+    def __init__(
+        self, content: "Content", digest: Digest | None, staged: Staged, lock: Lock, lease: Lease | None
+    ) -> None:
         """Continue after what `staged` has already."""
         self._content, self._digest, self._staged, self._lock, self._lease = content, digest, staged, lock, lease
         self._hash = _hasher(digest)
@@ -216,7 +218,9 @@ class Content:
             raise NotFound(f"blob {digest} is not here")
         unsynced, lost = row
         if lost or (unsynced not in (None, self._root.boot_id) and not self.recheck(digest)):
-            raise Corrupt(f"blob {digest} was lost or damaged, probably in a power failure; load or build its image again")
+            raise Corrupt(
+                f"blob {digest} was lost or damaged, probably in a power failure; load or build its image again"
+            )
 
     def recheck(self, digest: Digest) -> bool:
         """Verify a blob that a former boot left unflushed, and record what came out."""

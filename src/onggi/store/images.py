@@ -92,7 +92,10 @@ class Images:
         return Digest(row[0])
 
     def resolve(self, text: str) -> Image:
-        """Find an image by reference, id, or the beginning of an id. Raises NotFound or InvalidArgument, Docker's texts."""
+        """Find an image by reference, id, or the beginning of an id.
+
+        Raises NotFound or InvalidArgument, with Docker's texts.
+        """
         with self._root.db.read() as db:
             return _image(db, _resolve(db, text))
 
@@ -100,12 +103,6 @@ class Images:
         """Give an image by its id."""
         with self._root.db.read() as db:
             return _image(db, id)
-
-    def list(self) -> list[Image]:
-        """All images, newest first."""
-        with self._root.db.read() as db:
-            ids = db.execute("SELECT id FROM images ORDER BY created_ns DESC, id").fetchall()
-            return [_image(db, Digest(id)) for (id,) in ids]
 
     def config(self, id: Digest) -> ImageConfig:
         """Read an image's config: its defaults, its history."""
@@ -116,7 +113,7 @@ class Images:
         with self._root.db.read() as db:
             _image(db, id)
             rows = db.execute(
-                f"SELECT {COLUMNS} FROM image_layers JOIN layers ON layers.id = layer WHERE image = ? ORDER BY position",
+                f"SELECT {COLUMNS} FROM image_layers JOIN layers ON id = layer WHERE image = ? ORDER BY position",
                 (id,),
             ).fetchall()
         return tuple(layer_of(row) for row in rows)
@@ -137,6 +134,12 @@ class Images:
             db.execute("DELETE FROM tags WHERE image = ?", (id,))
             db.execute("DELETE FROM images WHERE id = ?", (id,))
         return image.references
+
+    def list(self) -> list[Image]:
+        """All images, newest first."""
+        with self._root.db.read() as db:
+            ids = db.execute("SELECT id FROM images ORDER BY created_ns DESC, id").fetchall()
+            return [_image(db, Digest(id)) for (id,) in ids]
 
 
 def reference_key(reference: Reference) -> str:

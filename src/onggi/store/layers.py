@@ -19,7 +19,7 @@ from onggi.base.errors import Conflict, Corrupt, NotFound, NotSupported
 from onggi.host.db import Connection
 from onggi.host.files import Files
 from onggi.host.locks import Lock
-from onggi.spec.digest import ChainID, Digest, DiffID
+from onggi.spec.digest import ChainID, DiffID, Digest
 
 from .content import Content
 from .leases import Lease, protect
@@ -28,7 +28,7 @@ from .root import StateRoot
 DIRECTORY: Final = "directory"
 
 Unpack = Callable[[BinaryIO, int], int]
-"""Read a layer's tar into an empty directory (a descriptor), whiteouts as overlayfs has them; gives the files' bytes."""
+"""Read a tar into an empty directory (a descriptor), whiteouts as overlayfs has them; gives the files' bytes."""
 
 TreeDiffID = Callable[[int], DiffID]
 """Hash the canonical tar of an upper directory (a descriptor)."""
@@ -85,7 +85,9 @@ class DirectoryForm:
         try:
             return self._files.open_directory(f"{place}/fs")
         except NotFound:
-            raise Corrupt(f"the files of a layer are gone from {place}; `onggi system check --repair` takes stock") from None
+            raise Corrupt(
+                f"the files of a layer are gone from {place}; `onggi system check --repair` takes stock"
+            ) from None
 
     def fingerprint(self, place: str) -> str:
         """Hash the canonical tar of the tree."""
@@ -130,7 +132,7 @@ class Layers:
         return layer_of(row)
 
     def find(self, diff_id: DiffID, chain: ChainID | None = None, *, lease: Lease | None = None) -> Layer | None:
-        """Give a layer that shows this tar and can lie in the stack `chain`; protect it by `lease` in the same moment."""
+        """Give a layer that shows this tar and fits in the stack `chain`; protect it by `lease` in the same moment."""
         with self._root.db.write() if lease else self._root.db.read() as db:
             layer = _find(db, diff_id, chain)
             if layer is None or layer.lost:

@@ -97,7 +97,10 @@ class Snapshots:
     def prepare(
         self, key: str, layers: Sequence[str], *, volatile: bool = False, lease: Lease | None = None
     ) -> Snapshot:
-        """Make a writable snapshot over `layers` (ids, lowest first); `key` is a new random id, a container's for one."""
+        """Make a writable snapshot over `layers` (ids, lowest first); `key` is a new random id, e.g. a container's.
+
+        Nothing refers to it yet: protect it by a `lease`, or create its container in the same transaction.
+        """
         return self._make(key, "active", layers, volatile, lease)
 
     def view(self, key: str, layers: Sequence[str], *, lease: Lease | None = None) -> Snapshot:
@@ -180,7 +183,9 @@ class Snapshots:
         made = False
         try:
             with root.db.write() as db:
-                if db.execute("SELECT key FROM snapshots WHERE key = ?1 UNION ALL SELECT id FROM layers WHERE id = ?1", (key,)).fetchone():
+                if db.execute(
+                    "SELECT key FROM snapshots WHERE key = ?1 UNION ALL SELECT id FROM layers WHERE id = ?1", (key,)
+                ).fetchone():
                     raise Conflict(f"snapshot {key[:12]} exists already; take a new id")
                 created_ns = root.clock_ns()
                 db.execute(
@@ -189,7 +194,8 @@ class Snapshots:
                 )
                 for position, layer in enumerate(layers):
                     added = db.execute(
-                        "INSERT INTO snapshot_layers (snapshot, position, layer) SELECT ?, ?, id FROM layers WHERE id = ?",
+                        "INSERT INTO snapshot_layers (snapshot, position, layer) "
+                        "SELECT ?, ?, id FROM layers WHERE id = ?",
                         (key, position, layer),
                     ).rowcount
                     if not added:

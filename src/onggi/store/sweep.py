@@ -25,13 +25,14 @@ RESUMABLE_FOR_S: Final = 24 * 3600
 _KNOWN: Final = {
     "blobs": "SELECT 1 FROM blobs WHERE digest = replace(substr(?1, 7), '/', ':')",
     "layers": "SELECT 1 FROM layers WHERE place = ?1",
-    "snapshots": "SELECT 1 FROM snapshots WHERE 'snapshots/' || key = ?1 UNION ALL SELECT 1 FROM layers WHERE place = ?1",
+    "snapshots": "SELECT 1 FROM snapshots WHERE 'snapshots/' || key = ?1 "
+    "UNION ALL SELECT 1 FROM layers WHERE place = ?1",
     "containers": "SELECT 1 FROM containers WHERE 'containers/' || id = ?1",
 }
 
 
 class Litter(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or directory that should not be there; `place` is below the root, `lock` the object's lock if it has one."""
+    """A file or directory that should not be there; `place` is below the root, `lock` the name of the object's lock."""
 
     kind: Literal["trash", "staged", "unrecorded", "foreign"]
     place: str
@@ -56,9 +57,10 @@ class Sweeper:
 
     def sweep(self, *, resumable_for_s: float = RESUMABLE_FOR_S) -> list[Litter]:
         """Remove litter; gives what was removed. What others have taken up meanwhile stays."""
-        return [item for item in self.litter(resumable_for_s=resumable_for_s) if self._remove(item)]
+        return [item for item in self.litter(resumable_for_s=resumable_for_s) if self.remove(item)]
 
-    def _remove(self, item: Litter) -> bool:
+    def remove(self, item: Litter) -> bool:
+        """Remove one piece of litter, if it still is that and nobody is at it."""
         root = self._root
         path = root.place(item.place)
         if item.kind == "foreign":
@@ -69,11 +71,10 @@ class Sweeper:
         lock = root.locks(item.area).attempt(item.lock)
         if lock is None:
             return False
-        with lock:
-            with root.db.write() if item.kind == "unrecorded" else nullcontext() as db:
-                if db is not None and _is_known(db, item):
-                    return False
-                trashed = root.files.trash(path, root.place("trash"))
+        with lock, root.db.write() if item.kind == "unrecorded" else nullcontext() as db:
+            if db is not None and _is_known(db, item):
+                return False
+            trashed = root.files.trash(path, root.place("trash"))
         if trashed:
             root.files.remove_tree(trashed)
         return True

@@ -9,7 +9,6 @@ by the one who opens them.
 
 import msgspec
 
-from onggi.base.errors import Corrupt
 from onggi.spec.digest import Digest
 
 from .content import Content

@@ -61,12 +61,6 @@ class Volumes:
         with self._root.db.read() as db:
             return self._get(db, name)
 
-    def list(self) -> list[Volume]:
-        """All volumes by name."""
-        with self._root.db.read() as db:
-            rows = db.execute("SELECT name FROM volumes ORDER BY name").fetchall()
-            return [self._get(db, name) for (name,) in rows]
-
     def users(self, name: str) -> list[str]:
         """Ids of the containers that use a volume."""
         with self._root.db.read() as db:
@@ -85,6 +79,12 @@ class Volumes:
             db.execute("DELETE FROM volumes WHERE name = ?", (name,))
         if trashed:
             root.files.remove_tree(trashed)
+
+    def list(self) -> list[Volume]:
+        """All volumes by name."""
+        with self._root.db.read() as db:
+            rows = db.execute("SELECT name FROM volumes ORDER BY name").fetchall()
+            return [self._get(db, name) for (name,) in rows]
 
     def _get(self, db: Connection, name: str) -> Volume:
         row = db.execute("SELECT labels, anonymous, created_ns FROM volumes WHERE name = ?", (name,)).fetchone()

@@ -68,14 +68,24 @@ def probe_cgroups(root: str = "/") -> CgroupFacts:
 
 
 def _visible_mounts(mountinfo: str) -> Iterator[_Mount]:
-    """Give the cgroup mounts that a path lookup would reach, and not those that another mount hides."""
+    """Give the cgroup mounts that a path lookup reaches, and not those that another mount hides."""
     mounts = [_parse_mount(line) for line in mountinfo.splitlines()]
-    by_number = {mount.number: mount for mount in mounts}
+    numbers = {mount.number for mount in mounts}
+    # The parent of our root is not listed, or the root itself (an initramfs).
+    on = {(mount.parent if mount.parent in numbers - {mount.number} else "", mount.point): mount for mount in mounts}
     for mount in mounts:
-        if mount.type in ("cgroup", "cgroup2") and not any(
-            _lies_over(other, mount, by_number) for other in mounts if other is not mount
-        ):
+        if mount.type in ("cgroup", "cgroup2") and _look_up(mount.point, on) is mount:
             yield mount
+
+
+def _look_up(path: str, on: Mapping[tuple[str, str], _Mount]) -> _Mount | None:
+    """Walk a path as the kernel does: at each step into whatever is mounted there, and on that, and so on."""
+    found, place = None, ""
+    for step in ("", *path.strip("/").split("/")):
+        place = f"{place.rstrip('/')}/{step}"
+        while above := on.get((found.number if found else "", place)):
+            found = above
+    return found
 
 
 def _parse_mount(line: str) -> _Mount:
@@ -92,20 +102,6 @@ def _parse_mount(line: str) -> _Mount:
         options=both,
         writable="ro" not in both and "ro" not in flags.split(","),
     )
-
-
-def _lies_over(other: _Mount, mount: _Mount, by_number: Mapping[str, _Mount]) -> bool:
-    """Say whether a mount hides another: it is mounted on the way to it, but not what that is mounted on."""
-    if mount.point != other.point and not mount.point.startswith(other.point.rstrip("/") + "/"):
-        return False
-    seen = set[str]()
-    above = by_number.get(mount.parent)
-    while above is not None and above.number not in seen:
-        if above is other:
-            return False
-        seen.add(above.number)
-        above = by_number.get(above.parent)
-    return True
 
 
 def _unescape(text: str) -> str:
@@ -264,7 +260,7 @@ def _weight_file(files: _Files) -> str:
         if name in names:
             return name
     # The top tells about io.cost before any cgroup has the controller.
-    return "io.weight" if version == 2 and "io.stat" not in names and "io.cost.qos" in names else ""
+    return "io.weight" if version == 2 and "io.max" not in names and "io.cost.qos" in names else ""
 
 
 def _has(files: frozenset[str], name: str, witness: str) -> bool:

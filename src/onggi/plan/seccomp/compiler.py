@@ -14,7 +14,8 @@ import msgspec
 from onggi.base.errors import InvalidArgument
 from onggi.spec.runtime import LinuxSeccomp
 
-from .bpf import JEQ, JGE, JGT, WORD_MAX, Graph, Node, Range
+from .arguments import decide
+from .bpf import JEQ, WORD_MAX, Graph, Node, Range
 from .rules import (
     ENOSYS,
     RET_ALLOW,
@@ -23,7 +24,6 @@ from .rules import (
     RET_LOG,
     RET_NOTIFY,
     RET_TRACE,
-    Condition,
     Entry,
     Rule,
     parse_entries,
@@ -35,7 +35,6 @@ from .tables import ARM_PRIVATE, X32_BIT, X86_64, Arch, chosen_arches, native_ar
 # struct seccomp_data
 _NR: Final = 0
 _ARCH: Final = 4
-_ARGS: Final = 16
 
 FLAG_LOG: Final = 1 << 1
 FLAG_SPEC_ALLOW: Final = 1 << 2
@@ -51,7 +50,8 @@ FLAGS: Final = {
 }
 
 _ACTION: Final = 0xFFFF_0000
-_PERMISSIVE: Final = frozenset((RET_ALLOW, RET_LOG, RET_TRACE))
+# Defaults that let an unknown call happen, or leave it to somebody who can answer ENOSYS himself.
+_PERMISSIVE: Final = frozenset((RET_ALLOW, RET_LOG, RET_TRACE, RET_NOTIFY))
 
 
 class SeccompProgram(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +108,6 @@ def _by_token(arches: tuple[Arch, ...]) -> list[tuple[Arch, ...]]:
     return list(tokens.values())
 
 
-# -- system call numbers ---------------------------------------------------------------------------
-
-
 def _number_ranges(graph: Graph, members: tuple[Arch, ...], entries: list[Entry], default: int) -> list[Range]:
     """Cut the line of numbers into ranges with one fate each."""
     otherwise = graph.give(default)
@@ -120,7 +117,7 @@ def _number_ranges(graph: Graph, members: tuple[Arch, ...], entries: list[Entry]
         for number, rules in rules_by_number(entries, arch, default).items():
             key = tuple(rules)
             if key not in decided:
-                decided[key] = _decide(graph, rules, arch, otherwise)
+                decided[key] = decide(graph, rules, arch, otherwise)
             fates[number] = decided[key]
 
     # What lies between the numbers that rules name.
@@ -160,117 +157,3 @@ def _highest_named(entries: list[Entry], arch: Arch) -> int | None:
     named = [numbers[name] for entry in entries for name in entry.names if name in numbers]
     highest = max((number for number in named if number & ~arch.bit < ARM_PRIVATE), default=0)
     return highest or None
-
-
-# -- arguments -------------------------------------------------------------------------------------
-
-
-def _decide(graph: Graph, rules: list[Rule], arch: Arch, otherwise: Node) -> Node:
-    """Try the rules of one system call in order."""
-    width = 64 if arch.wide else 32
-    if _on_one_argument(rules, (1 << width) - 1):
-        return _search_argument(graph, rules, width, otherwise)
-    node = otherwise
-    for verdict, conditions in reversed(rules):
-        then = graph.give(verdict)
-        for condition in reversed(conditions):
-            then = _test(graph, condition, width, then, node)
-        node = then
-    return node
-
-
-def _on_one_argument(rules: list[Rule], full: int) -> bool:
-    indexes = {rule.conditions[0].index for rule in rules if rule.conditions}
-    return len(indexes) == 1 and all(
-        len(conditions) == 1 and conditions[0].mask == full for _, conditions in rules
-    )
-
-
-def _search_argument(graph: Graph, rules: list[Rule], width: int, otherwise: Node) -> Node:
-    """Rules that each compare the same argument: a verdict for each range of its values."""
-    tests = [(graph.give(verdict), conditions[0]) for verdict, conditions in rules]
-    edges = {0}
-    for _, (_, operator, value, _) in tests:
-        edges |= {value} if operator in ("<", ">=") else {value + 1} if operator in ("<=", ">") else {value, value + 1}
-    edges.discard(1 << width)
-    ranges: list[Range] = []
-    for edge in sorted(edges):
-        fate = next((node for node, test in tests if holds(test, edge)), otherwise)
-        if not ranges or ranges[-1][1] != fate:
-            ranges.append((edge, fate))
-    index = rules[0].conditions[0].index
-    if width == 32:
-        return _search_word(graph, _low(index), ranges)
-    return _search_word(graph, _high(index), _by_high_word(graph, _low(index), ranges))
-
-
-def _by_high_word(graph: Graph, low: int, ranges: list[Range]) -> list[Range]:
-    """Cut ranges of 64-bit values by their high word; one that has edges inside searches the low word."""
-    words: list[Range] = []
-    inherited = ranges[0][1]
-    for high in sorted({edge >> 32 for edge, _ in ranges}):
-        inside = [(edge & WORD_MAX, node) for edge, node in ranges if edge >> 32 == high]
-        if inside[0][0]:
-            inside.insert(0, (0, inherited))
-        inherited = inside[-1][1]
-        words.append((high, _search_word(graph, low, inside)))
-        if high < WORD_MAX:
-            words.append((high + 1, inherited))
-    return [word for at, word in enumerate(words) if at + 1 == len(words) or words[at + 1][0] != word[0]]
-
-
-def _search_word(graph: Graph, offset: int, ranges: list[Range]) -> Node:
-    if len({node for _, node in ranges}) == 1:
-        return ranges[0][1]
-    return graph.load(offset, graph.search([(edge, graph.loaded(offset, node)) for edge, node in ranges]))
-
-
-def holds(condition: Condition, argument: int) -> bool:
-    """Compare an argument of the condition's width."""
-    _, operator, value, mask = condition
-    argument &= mask
-    match operator:
-        case "==":
-            return argument == value
-        case "!=":
-            return argument != value
-        case "<":
-            return argument < value
-        case "<=":
-            return argument <= value
-        case ">":
-            return argument > value
-        case _:
-            return argument >= value
-
-
-def _test(graph: Graph, condition: Condition, width: int, yes: Node, no: Node) -> Node:
-    """One comparison, as one or two words; of != < <= the contrary is asked, with the exits exchanged."""
-    index, operator, value, mask = condition
-    if operator in ("!=", "<", "<="):
-        yes, no = no, yes
-    code = {"==": JEQ, "!=": JEQ, ">": JGT, "<=": JGT, ">=": JGE, "<": JGE}[operator]
-    low = _compare(graph, _low(index), code, value & WORD_MAX, mask & WORD_MAX, yes, no)
-    if width == 32:
-        return low
-    high, high_mask = value >> 32, mask >> 32
-    if code == JEQ:
-        return _compare(graph, _high(index), JEQ, high, high_mask, low, no)
-    equal = graph.jump(JEQ, high, graph.loaded(_high(index), low), graph.loaded(_high(index), no))
-    return graph.load(_high(index), graph.jump(JGT, high, graph.loaded(_high(index), yes), equal))
-
-
-def _compare(graph: Graph, offset: int, code: int, value: int, mask: int, yes: Node, no: Node) -> Node:
-    if mask == WORD_MAX:
-        return graph.load(offset, graph.jump(code, value, graph.loaded(offset, yes), graph.loaded(offset, no)))
-    if mask == 0:
-        return yes
-    return graph.load(offset, graph.mask(mask, graph.jump(code, value, yes, no)))
-
-
-def _low(index: int) -> int:
-    return _ARGS + 8 * index
-
-
-def _high(index: int) -> int:
-    return _ARGS + 8 * index + 4

@@ -111,9 +111,7 @@ def _plain(call: _Syscall, where: str) -> LinuxSyscall:
     return LinuxSyscall(names=names, action=call.action, errno_ret=call.errno_ret, args=call.args)
 
 
-def _applies(
-    call: _Syscall, where: str, held: frozenset[str], native: Arch, kernel: tuple[int, int]
-) -> bool:
+def _applies(call: _Syscall, where: str, held: frozenset[str], native: Arch, kernel: tuple[int, int]) -> bool:
     """A rule is in when all that it includes is there and nothing that it excludes."""
     excludes, includes = call.excludes or _Filter(), call.includes or _Filter()
     wanted = _version(includes.min_kernel, f"{where}.includes")

@@ -52,10 +52,10 @@ OPERATORS: Final = {
     "SCMP_CMP_GT": ">",
     "SCMP_CMP_LE": "<=",
     "SCMP_CMP_LT": "<",
-    "SCMP_CMP_MASKED_EQ": "==",
+    "SCMP_CMP_MASKED_EQ": "&",
     "SCMP_CMP_NE": "!=",
 }
-_TELLING: Final = {"==": 0, "!=": 0, "<": 1, "<=": 1, ">": 2, ">=": 2}
+_TELLING: Final = {"==": 0, "!=": 0, "&": 0, "<": 1, "<=": 1, ">": 2, ">=": 2}
 _MAX_DATA: Final = {RET_ERRNO: 4095, RET_TRACE: 0xFFFF}  # the kernel's MAX_ERRNO; SECCOMP_RET_DATA
 _ARGUMENTS: Final = 6
 _FULL: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -85,9 +85,9 @@ MULTIPLEXED: Final = {
 
 
 class Condition(NamedTuple):
-    """A comparison of an argument, masked, with a value."""
+    """A comparison of an argument with a value; `&` compares what the mask leaves of it."""
 
-    index: int
+    argument: int
     operator: str
     value: int
     mask: int
@@ -136,7 +136,7 @@ def _parse_entry(number: int, call: LinuxSyscall) -> Entry:
         raise InvalidArgument(f"{where}: an empty name is no system call")
     verdict = parse_verdict(call.action, call.errno_ret, where)
     conditions = tuple(sorted(_parse_condition(arg, where) for arg in call.args or ()))
-    if len({condition.index for condition in conditions}) < len(conditions):
+    if len({condition.argument for condition in conditions}) < len(conditions):
         return Entry(call.names, where, tuple(Rule(verdict, (condition,)) for condition in conditions))
     return Entry(call.names, where, (Rule(verdict, conditions),))
 
@@ -159,21 +159,19 @@ def rules_by_number(entries: list[Entry], arch: Arch, default: int) -> dict[int,
     Raises InvalidArgument when two rules say different things of the same calls.
     """
     numbers = syscall_numbers(arch)
-    found: dict[int, dict[Conditions, int]] = {}
+    found: dict[int, list[tuple[Rule, str]]] = {}
     for names, where, rules in entries:
         if rules[0].verdict == default:
             continue
-        fitted = [_fit(rule, arch) for rule in rules]
+        fitted = [(_fit(rule, arch), where) for rule in rules]
         for name in names:
             number = numbers.get(name)
             if number is not None:
-                for rule in fitted:
-                    _add(found.setdefault(number, {}), rule, where)
+                found.setdefault(number, []).extend(fitted)
             if arch.multiplexed and name in MULTIPLEXED:
                 outer, call = MULTIPLEXED[name]
-                for rule in fitted:
-                    _add(found.setdefault(numbers[outer], {}), _multiplex(rule, call), where)
-    return {number: _in_order(alternatives) for number, alternatives in found.items()}
+                found.setdefault(numbers[outer], []).extend((_multiplex(rule, call), where) for rule, _ in fitted)
+    return {number: _combine(alternatives) for number, alternatives in found.items()}
 
 
 def _fit(rule: Rule, arch: Arch) -> Rule:
@@ -184,29 +182,25 @@ def _fit(rule: Rule, arch: Arch) -> Rule:
 
 
 def _multiplex(rule: Rule, call: int) -> Rule:
-    others = tuple(condition for condition in rule.conditions if condition.index)
+    others = tuple(condition for condition in rule.conditions if condition.argument)
     return Rule(rule.verdict, (Condition(0, "==", call, WORD_MAX), *others))
 
 
-def _add(alternatives: dict[Conditions, int], rule: Rule, where: str) -> None:
-    if () in alternatives:
-        return
-    if not rule.conditions:
-        alternatives.clear()
-    if alternatives.setdefault(rule.conditions, rule.verdict) != rule.verdict:
-        raise InvalidArgument(
-            f"{where}: an earlier rule has the same comparisons and another action; remove one of the two"
-        )
-
-
-def _in_order(alternatives: dict[Conditions, int]) -> list[Rule]:
-    if len(alternatives) == 1:
-        return [Rule(verdict, conditions) for conditions, verdict in alternatives.items()]
-    return [Rule(alternatives[conditions], conditions) for conditions in sorted(alternatives, key=_precedence)]
+def _combine(alternatives: list[tuple[Rule, str]]) -> list[Rule]:
+    for rule, _ in alternatives:
+        if not rule.conditions:
+            return [rule]
+    verdicts: dict[Conditions, int] = {}
+    for rule, where in alternatives:
+        if verdicts.setdefault(rule.conditions, rule.verdict) != rule.verdict:
+            raise InvalidArgument(
+                f"{where}: an earlier rule has the same comparisons and another action; remove one of the two"
+            )
+    return [Rule(verdicts[conditions], conditions) for conditions in sorted(verdicts, key=_precedence)]
 
 
 def _precedence(conditions: Conditions) -> list[tuple[int, int, int]]:
     return [
-        (-index, _TELLING[operator], value if operator in ("<", "<=") else -value)
-        for index, operator, value, _ in conditions
+        (-argument, _TELLING[operator], value if operator in ("<", "<=") else -value)
+        for argument, operator, value, _ in conditions
     ]

@@ -36,9 +36,7 @@ class Arch(msgspec.Struct, frozen=True, kw_only=True):
 
 X86_64: Final = Arch(name="x86_64", scmp="SCMP_ARCH_X86_64", docker="amd64", token=0xC000_003E, wide=True)
 X32: Final = Arch(name="x32", scmp="SCMP_ARCH_X32", docker="x32", token=0xC000_003E, wide=False, bit=X32_BIT)
-I386: Final = Arch(
-    name="i386", scmp="SCMP_ARCH_X86", docker="x86", token=0x4000_0003, wide=False, multiplexed=True
-)
+I386: Final = Arch(name="i386", scmp="SCMP_ARCH_X86", docker="x86", token=0x4000_0003, wide=False, multiplexed=True)
 AARCH64: Final = Arch(name="aarch64", scmp="SCMP_ARCH_AARCH64", docker="arm64", token=0xC000_00B7, wide=True)
 ARM: Final = Arch(name="arm", scmp="SCMP_ARCH_ARM", docker="arm", token=0x4000_0028, wide=False)
 
@@ -54,11 +52,13 @@ _ALIASES: Final = {
     "armv8l": "arm",
 }
 _OTHERS: Final = frozenset(
-    f"SCMP_ARCH_{name}"
-    for name in (
-        "MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X PARISC PARISC64"
-        " RISCV64 LOONGARCH64 M68K SH SHEB"
-    ).split()
+    (
+        *("SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32"),
+        *("SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32"),
+        *("SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X"),
+        *("SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64", "SCMP_ARCH_LOONGARCH64"),
+        *("SCMP_ARCH_M68K", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB"),
+    )
 )
 _KNOWN: Final = _OTHERS | {arch.scmp for family in _FAMILIES.values() for arch in family}
 
@@ -84,9 +84,7 @@ def chosen_arches(native: Arch, names: tuple[str, ...]) -> tuple[Arch, ...]:
     """
     for name in names:
         if name not in _KNOWN and name != "SCMP_ARCH_NATIVE":
-            raise InvalidArgument(
-                f"seccomp profile: architecture {name!r} is not known; names look like {native.scmp}"
-            )
+            raise InvalidArgument(f"seccomp profile: architecture {name!r} is not known; names look like {native.scmp}")
     return tuple(arch for arch in _FAMILIES[native.name] if arch is native or arch.scmp in names)
 
 

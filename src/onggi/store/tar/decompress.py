@@ -11,26 +11,23 @@ after the end of the archive: hence `drain`.
 """
 
 import bz2
+import functools
 import hashlib
 import lzma
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
 from onggi.base.errors import Corrupt, InvalidArgument
+from onggi.spec.digest import DiffID
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
-
-try:
-    from isal import igzip_lib
-except ImportError:  # no wheel for this platform: slower, not different
-    igzip_lib = None
 
 _CHUNK: Final = 128 << 10
 _PIECE: Final = 256 << 10
@@ -102,10 +99,15 @@ class _ZlibDecompressor:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def _gzip() -> _Decompressor:
-    if igzip_lib is None:
-        return _ZlibDecompressor()
-    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+_gzip: Callable[[], _Decompressor] = _ZlibDecompressor
+_broken: tuple[type[Exception], ...] = (zlib.error, zstd.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
+try:
+    from isal import igzip_lib
+except ImportError:
+    pass  # no wheel for this platform: slower, not different
+else:
+    _gzip = functools.partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
+    _broken = (*_broken, cast("type[Exception]", igzip_lib.IsalError))  # its stub declares an instance
 
 
 def _zstd() -> _Decompressor:
@@ -157,13 +159,12 @@ class LayerStream:
         self._ready = self._ready[count:]
         return count
 
-    def drain(self) -> str:
-        """Read to the end and give the SHA-256 of everything, in hexadecimal: the DiffID."""
-        while True:
-            self._ready = memoryview(b"")
-            if not (more := self._more()):
-                return self._hash.hexdigest()
+    def drain(self) -> DiffID:
+        """Read to the end and give the digest of everything that was and was not read."""
+        self._ready = memoryview(b"")
+        while more := self._more():
             self._hash.update(more)
+        return DiffID.from_hash(self._hash)
 
     # -- pieces ------------------------------------------------------------------------------------
 
@@ -200,17 +201,15 @@ class LayerStream:
                 if not (following := self._next_member(decompressor)):
                     break
                 decompressor = following
-            if not self._input and decompressor.needs_input:
-                self._input = self._read()
-                if not self._input:
-                    raise Corrupt(f"the {self.compression} stream of the layer is truncated")
-            data, self._input = self._input if decompressor.needs_input else b"", (
-                b"" if decompressor.needs_input else self._input
-            )
+            data = b""
+            if decompressor.needs_input:
+                data, self._input = self._input or self._read(), b""
             try:
                 piece = decompressor.decompress(data, _PIECE)
-            except _BROKEN as error:
+            except _broken as error:
                 raise Corrupt(f"the {self.compression} stream of the layer is damaged: {error}") from None
+            if not (data or piece or decompressor.eof):
+                raise Corrupt(f"the {self.compression} stream of the layer is truncated")
             self._member_bytes += len(piece)
             if piece:
                 return piece
@@ -235,17 +234,6 @@ class LayerStream:
             self._input = self._read()
         self._ended = True
         return None
-
-
-_BROKEN: Final[tuple[type[Exception], ...]] = (
-    zlib.error,
-    zstd.ZstdError,
-    lzma.LZMAError,
-    OSError,  # bz2
-    EOFError,
-    ValueError,
-    *((igzip_lib.error,) if igzip_lib else ()),
-)
 
 
 def open_layer(source: Source, *, expansion: Expansion = EXPANSION) -> LayerStream:

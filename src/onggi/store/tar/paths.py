@@ -19,9 +19,9 @@ def clean(name: bytes, limits: Limits) -> bytes:
     path = name[2:] if name[:2] == b"./" else name
     path = path[:-1] if path[-1:] == b"/" else path
     # Most names are clean; `/.` also finds hidden files, which take the longer way.
-    if b"//" in path or b"/." in path or path[:1] in (b"", b".", b"/"):
+    if b"//" in path or b"/." in path or path[:1] in (b"", b".", b"/") or path[-1:] == b"/":
         path = _clean_slowly(path)
-    _check_bounds(path, limits)
+    check_bounds(path, limits)
     return path
 
 
@@ -39,11 +39,12 @@ def _clean_slowly(name: bytes) -> bytes:
     return b"/".join(parts)
 
 
-def _check_bounds(path: bytes, limits: Limits) -> None:
+def check_bounds(path: bytes, limits: Limits) -> None:
+    """Raise InvalidArgument for a clean path that is deeper or has longer names than any layer needs."""
     if len(path) <= limits.component_bytes and len(path) <= 2 * limits.depth:
         return
     parts = path.split(b"/")
     if len(parts) > limits.depth:
         raise InvalidArgument(f"it lies {len(parts)} directories deep; at most {limits.depth} are taken")
-    if max(map(len, parts)) > limits.component_bytes:
+    if max(len(part.removeprefix(WHITEOUT)) for part in parts) > limits.component_bytes:
         raise InvalidArgument(f"a part of its name is longer than {limits.component_bytes} bytes")

@@ -1,0 +1,447 @@
+"""The flags of `run` and `create`, under Docker's names, and what they mean as a request."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from onggi.base.errors import InvalidArgument, NotFound, NotSupported
+from onggi.base.units import parse_size
+from onggi.cli.caller import Caller
+from onggi.plan.abi import RLIMITS
+from onggi.spec.container import (
+    DEFAULT_SHM_BYTES,
+    ContainerRequest,
+    DeviceRequest,
+    IdMapRequest,
+    LogRequest,
+    MountRequest,
+    ResourceRequest,
+    ThrottleRequest,
+    Ulimit,
+)
+
+Options = Mapping[str, Any]
+_UNLIMITED: Final = 2**64 - 1
+_PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+
+
+def _flag(*names: str, help: str) -> Callable[..., Any]:
+    return click.option(*names, is_flag=True, help=help)
+
+
+def _value(*names: str, help: str, metavar: str = "TEXT", kind: Any = str) -> Callable[..., Any]:
+    return click.option(*names, type=kind, default=None, help=help, metavar=metavar)
+
+
+def _list(*names: str, help: str, metavar: str = "TEXT") -> Callable[..., Any]:
+    return click.option(*names, multiple=True, help=help, metavar=metavar)
+
+
+RUN_OPTIONS: Final = (
+    _value("--name", help="Name of the container"),
+    _value("-h", "--hostname", help="Host name inside the container"),
+    _value("--domainname", help="NIS domain name inside the container"),
+    _list("-l", "--label", help="Label, NAME=VALUE"),
+    _list("--label-file", help="File with a label in each line", metavar="FILE"),
+    _value("--cidfile", help="Write the container's id to this file", metavar="FILE"),
+    _value("--entrypoint", help="Run this instead of the image's entrypoint"),
+    _value("-w", "--workdir", help="Working directory inside the container", metavar="DIR"),
+    _value("-u", "--user", help="User: name or uid, with :group or :gid"),
+    _list("--group-add", help="Further group of the process"),
+    _list("-e", "--env", help="Variable, NAME=VALUE, or NAME to take the caller's"),
+    _list("--env-file", help="File with a variable in each line", metavar="FILE"),
+    _flag("--init", help="Run a small init that forwards signals and reaps processes"),
+    _flag("-t", "--tty", help="Give the container a terminal"),
+    _flag("-i", "--interactive", help="Keep stdin open"),
+    _value("--stop-signal", help="Signal that asks the container to end"),
+    _value("--stop-timeout", help="Seconds until it is killed", kind=int, metavar="SECONDS"),
+    _flag("--rm", help="Remove the container when it ends"),
+    _list("--ulimit", help="Resource limit, NAME=SOFT[:HARD]"),
+    _value("-m", "--memory", help="Memory limit", metavar="BYTES"),
+    _value("--memory-swap", help="Memory and swap together; -1 for unlimited swap", metavar="BYTES"),
+    _value("--memory-reservation", help="Memory that is left when the host runs short", metavar="BYTES"),
+    _value("--memory-swappiness", help="Tendency to swap, 0 to 100", kind=int, metavar="INT"),
+    _flag("--oom-kill-disable", help="Let processes wait for memory instead of killing them (cgroup v1)"),
+    _value("--oom-score-adj", help="Preference of the OOM killer, -1000 to 1000", kind=int, metavar="INT"),
+    _value("--cpus", help="Number of CPUs, such as 1.5", metavar="DECIMAL"),
+    _value("-c", "--cpu-shares", help="Relative weight of CPU time", kind=int, metavar="INT"),
+    _value("--cpu-quota", help="CPU time in a period, microseconds", kind=int, metavar="INT"),
+    _value("--cpu-period", help="Length of a period, microseconds", kind=int, metavar="INT"),
+    _value("--cpu-rt-runtime", help="Real-time CPU time in a period, microseconds", kind=int, metavar="INT"),
+    _value("--cpu-rt-period", help="Length of a real-time period, microseconds", kind=int, metavar="INT"),
+    _value("--cpuset-cpus", help="CPUs to run on, such as 0-2,4"),
+    _value("--cpuset-mems", help="Memory nodes to use"),
+    _value("--pids-limit", help="Number of processes; -1 for unlimited", kind=int, metavar="INT"),
+    _value("--blkio-weight", help="Weight of block device access, 10 to 1000", kind=int, metavar="INT"),
+    _list("--blkio-weight-device", help="The same for one device, PATH:WEIGHT"),
+    _list("--device-read-bps", help="Bytes a second read from a device, PATH:BYTES"),
+    _list("--device-write-bps", help="Bytes a second written to a device, PATH:BYTES"),
+    _list("--device-read-iops", help="Reads a second from a device, PATH:NUMBER"),
+    _list("--device-write-iops", help="Writes a second to a device, PATH:NUMBER"),
+    _value("--shm-size", help="Size of /dev/shm", metavar="BYTES"),
+    _value("--cgroup-parent", help="Cgroup to make the container's in"),
+    _value("--cgroupns", help="Cgroup namespace: host or private"),
+    _list("--sysctl", help="Kernel parameter of the container, NAME=VALUE"),
+    _list("-v", "--volume", help="Mount, SOURCE:TARGET[:OPTIONS]; a name is a volume, a path a bind mount"),
+    _list("--mount", help="Mount, type=bind|volume|tmpfs,source=…,target=…"),
+    _list("--tmpfs", help="Mount a tmpfs, TARGET[:OPTIONS]"),
+    _flag("--read-only", help="Make the root file system read-only"),
+    _list("--cap-add", help="Add a capability, or ALL"),
+    _list("--cap-drop", help="Drop a capability, or ALL"),
+    _flag("--privileged", help="Give all capabilities and devices, hide nothing"),
+    _list("--security-opt", help="no-new-privileges, seccomp=FILE|unconfined, systempaths=unconfined"),
+    _list("--device", help="Device of the host, SOURCE[:TARGET[:rwm]]"),
+    _list("--device-cgroup-rule", help="Allow devices, such as 'c 1:3 rwm'"),
+    _value("--ipc", help="IPC: private, host, none or container:NAME"),
+    _value("--pid", help="Processes: host or container:NAME"),
+    _value("--uts", help="Host name: host"),
+    _value("--network", "--net", help="Network: none, host or container:NAME"),
+    _list("--uidmap", help="User ids, CONTAINER:HOST:SIZE; gives the container a user namespace"),
+    _list("--gidmap", help="Group ids, CONTAINER:HOST:SIZE"),
+    _list("--time-offset", help="Offset of a clock in seconds, boottime=N or monotonic=N; gives a time namespace"),
+    _value("--log-driver", help="Log: json-file or none"),
+    _list("--log-opt", help="max-size=BYTES, max-file=NUMBER"),
+    _flag("--rootfs", help="IMAGE is a directory to run in instead"),
+    _value("--isolation", help="Wall around the container: namespaces"),
+)
+
+
+def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a command with these options, in their order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def make_request(image: str, command: tuple[str, ...], options: Options, caller: Caller, *, attached: bool) -> ContainerRequest:
+    """Turn flags into a request. Raises InvalidArgument with Docker's texts where it has some."""
+    _refuse(options)
+    network = options["network"] or "none"
+    security = _security(options["security_opt"], caller)
+    tty, stdin = options["tty"], options["interactive"]
+    rootfs = os.path.normpath(os.path.join(caller.cwd, image)) if options["rootfs"] else ""
+    return ContainerRequest(
+        image="" if rootfs else image,
+        rootfs=rootfs,
+        entrypoint=None if options["entrypoint"] is None else (options["entrypoint"],),
+        command=command or None,
+        env=_environment(options, caller),
+        labels=_labels(options, caller),
+        workdir=_absolute(options["workdir"], "working directory"),
+        user=options["user"],
+        groups=options["group_add"],
+        hostname=options["hostname"],
+        domainname=options["domainname"] or "",
+        tty=tty,
+        console_size=caller.size if tty and any(caller.size) else None,
+        stdin_open=stdin,
+        stdin_once=stdin and attached,
+        init=options["init"],
+        auto_remove=options["rm"],
+        stop_signal=options["stop_signal"],
+        stop_timeout_s=options["stop_timeout"],
+        mounts=_mounts(options, caller),
+        read_only=options["read_only"],
+        shm_bytes=parse_size(options["shm_size"]) if options["shm_size"] else DEFAULT_SHM_BYTES,
+        privileged=options["privileged"],
+        cap_add=options["cap_add"],
+        cap_drop=options["cap_drop"],
+        devices=tuple(parse_device(text) for text in options["device"]),
+        device_rules=options["device_cgroup_rule"],
+        ulimits=tuple(parse_ulimit(text) for text in options["ulimit"]),
+        sysctls=dict(_pair(text, "sysctl") for text in options["sysctl"]),
+        resources=_resources(options),
+        oom_score_adj=options["oom_score_adj"],
+        network=network,
+        pid=_namespace("pid", options["pid"], ("host",)),
+        ipc=_namespace("ipc", options["ipc"], ("private", "host", "none")),
+        uts=_namespace("uts", options["uts"], ("host",), joins=False),
+        cgroupns=_namespace("cgroupns", options["cgroupns"], ("host", "private"), joins=False),
+        time_offsets=_time_offsets(options["time_offset"]),
+        uid_map=tuple(_id_map(text) for text in options["uidmap"]),
+        gid_map=tuple(_id_map(text) for text in options["gidmap"] or options["uidmap"]),
+        cgroup_parent=options["cgroup_parent"] or "",
+        log=_log(options),
+        **security,
+    )
+
+
+def _refuse(options: Options) -> None:
+    isolation = options["isolation"]
+    if isolation not in (None, "namespaces"):
+        raise NotSupported(f"--isolation {isolation}: this version of Onggi has the wall `namespaces` only")
+
+
+def _absolute(path: str | None, what: str) -> str | None:
+    if path is not None and not path.startswith("/"):
+        raise InvalidArgument(f"the {what} '{path}' is invalid, it needs to be an absolute path")
+    return path
+
+
+def _size(text: str | None) -> int | None:
+    return None if text is None else -1 if text == "-1" else parse_size(text)
+
+
+def _pair(text: str, what: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise InvalidArgument(f"invalid {what} {text!r}: expected NAME=VALUE")
+    return name, value
+
+
+def _lines(path: str, caller: Caller) -> list[str]:
+    try:
+        with open(os.path.join(caller.cwd, path), encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").lstrip() for line in file]
+    except OSError as error:
+        raise NotFound(f"open {path}: {(error.strerror or '').lower()}") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _environment(options: Options, caller: Caller) -> tuple[str, ...]:
+    """Variables of files first, then those of flags; a bare name takes the caller's value, if there is one."""
+    entries = [line for path in options["env_file"] for line in _lines(path, caller)]
+    result = []
+    for entry in (*entries, *options["env"]):
+        name, equals, _ = entry.partition("=")
+        if not name:
+            raise InvalidArgument(f"invalid environment variable: {entry}")
+        if equals:
+            result.append(entry)
+        elif name in caller.env:
+            result.append(f"{name}={caller.env[name]}")
+    return tuple(result)
+
+
+def _labels(options: Options, caller: Caller) -> dict[str, str]:
+    lines = [line for path in options["label_file"] for line in _lines(path, caller)]
+    pairs = (entry.partition("=") for entry in (*lines, *options["label"]))
+    return {name: value for name, _, value in pairs if name}
+
+
+def _namespace(flag: str, value: str | None, known: tuple[str, ...], *, joins: bool = True) -> str:
+    if value is None or value in known or (joins and value.startswith("container:") and len(value) > 10):
+        return value or ""
+    choices = ", ".join(known) + (" or container:NAME" if joins else "")
+    raise InvalidArgument(f"--{flag}: invalid {flag} mode: {value} (known are {choices})")
+
+
+def _time_offsets(texts: tuple[str, ...]) -> dict[str, int]:
+    offsets = {}
+    for text in texts:
+        clock, seconds = _pair(text, "time offset")
+        if clock not in ("boottime", "monotonic") or not seconds.lstrip("-").isdigit():
+            raise InvalidArgument(f"invalid time offset {text!r}: expected boottime=SECONDS or monotonic=SECONDS")
+        offsets[clock] = int(seconds)
+    return offsets
+
+
+def _id_map(text: str) -> IdMapRequest:
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise InvalidArgument(f"invalid id mapping {text!r}: expected CONTAINER:HOST:SIZE, three numbers")
+    container, host, size = map(int, parts)
+    return IdMapRequest(container=container, host=host, size=size)
+
+
+def parse_ulimit(text: str) -> Ulimit:
+    """Read `nofile=1024:2048`; -1 is unlimited. Raises InvalidArgument with Docker's texts."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidArgument(f"invalid ulimit argument: {text}")
+    if f"RLIMIT_{name.upper()}" not in RLIMITS:
+        raise InvalidArgument(f"invalid ulimit type: {name}")
+    soft, _, hard = value.partition(":")
+    try:
+        limits = [int(part) for part in (soft, hard or soft)]
+    except ValueError:
+        raise InvalidArgument(f"invalid ulimit value {value!r} of {name}: expected SOFT[:HARD], numbers") from None
+    soft_number, hard_number = (_UNLIMITED if number == -1 else number for number in limits)
+    if soft_number > hard_number:
+        raise InvalidArgument(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return Ulimit(name=name, soft=soft_number, hard=hard_number)
+
+
+def parse_device(text: str) -> DeviceRequest:
+    """Read `SOURCE[:TARGET[:ACCESS]]`, as Docker does."""
+    parts = text.split(":")
+    access = "rwm"
+    if len(parts) > 1 and parts[-1] and set(parts[-1]) <= set("rwm"):
+        access = parts.pop()
+    if not 1 <= len(parts) <= 2 or not all(part.startswith("/") for part in parts):
+        raise InvalidArgument(f"invalid device {text!r}: expected SOURCE[:TARGET[:rwm]] with absolute paths")
+    return DeviceRequest(source=parts[0], target=parts[-1], access=access)
+
+
+def _mounts(options: Options, caller: Caller) -> tuple[MountRequest, ...]:
+    mounts = [parse_volume(text, caller) for text in options["volume"]]
+    mounts += [parse_mount(text, caller) for text in options["mount"]]
+    mounts += [_tmpfs(text) for text in options["tmpfs"]]
+    seen: set[str] = set()
+    for mount in mounts:
+        if mount.target in seen:
+            raise InvalidArgument(f"Duplicate mount point: {mount.target}")
+        seen.add(mount.target)
+    return tuple(mounts)
+
+
+def parse_volume(text: str, caller: Caller) -> MountRequest:
+    """Read `-v`: `TARGET`, `SOURCE:TARGET` or `SOURCE:TARGET:OPTIONS`."""
+    parts = text.split(":")
+    if not 1 <= len(parts) <= 3 or not parts[-1 if len(parts) < 3 else 1].startswith("/"):
+        raise InvalidArgument(f"invalid volume specification: '{text}'")
+    target = os.path.normpath(parts[0] if len(parts) == 1 else parts[1])
+    if target == "/":
+        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config: destination can't be '/'")
+    if len(parts) == 1:
+        return MountRequest(type="volume", target=target)
+    source, words = parts[0], parts[2].split(",") if len(parts) == 3 else []
+    propagation = ""
+    for word in words:
+        if word in _PROPAGATIONS:
+            propagation = word
+        elif word not in ("ro", "rw", "nocopy", "z", "Z"):
+            raise InvalidArgument(f"invalid volume specification: '{text}': unknown option {word}")
+    if source.startswith(("/", ".", "~")):
+        path = os.path.normpath(os.path.join(caller.cwd, source))
+        return MountRequest(type="bind", source=path, target=target, read_only="ro" in words, propagation=propagation)
+    return MountRequest(
+        type="volume", source=source, target=target, read_only="ro" in words, copy="nocopy" not in words
+    )
+
+
+def parse_mount(text: str, caller: Caller) -> MountRequest:
+    """Read `--mount`: comma-separated KEY=VALUE. Raises InvalidArgument with Docker's texts."""
+    fields: dict[str, str] = {}
+    aliases = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+    known = {"type", "source", "target", "readonly", "bind-propagation", "bind-recursive", "volume-nocopy", "tmpfs-size", "tmpfs-mode"}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        key = aliases.get(key.lower(), key.lower())
+        if key not in known:
+            raise InvalidArgument(f"unexpected key '{key}' in '{part}'")
+        fields[key] = value if equals else "true"
+    kind = fields.get("type", "volume")
+    if kind not in ("bind", "volume", "tmpfs"):
+        raise InvalidArgument(f"invalid mount type {kind!r}: known are bind, volume and tmpfs")
+    if "target" not in fields:
+        raise InvalidArgument("target is required")
+    if not fields["target"].startswith("/"):
+        raise InvalidArgument(f"invalid mount path: '{fields['target']}' mount path must be absolute")
+    source = fields.get("source", "")
+    if kind == "bind":
+        source = os.path.normpath(os.path.join(caller.cwd, source))
+        if not os.path.lexists(source):
+            raise InvalidArgument(f"invalid mount config for type \"bind\": bind source path does not exist: {source}")
+    read_only = fields.get("readonly", "false").lower() in ("true", "1")
+    return MountRequest(
+        type="bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume",
+        source=source,
+        target=os.path.normpath(fields["target"]),
+        read_only=read_only,
+        recursive=fields.get("bind-recursive", "enabled") != "disabled",
+        propagation=fields.get("bind-propagation", ""),
+        copy=fields.get("volume-nocopy", "false") not in ("true", "1"),
+        size_bytes=_size(fields.get("tmpfs-size")),
+        mode=int(fields["tmpfs-mode"], 8) if "tmpfs-mode" in fields else None,
+    )
+
+
+def _tmpfs(text: str) -> MountRequest:
+    target, _, options = text.partition(":")
+    if not target.startswith("/"):
+        raise InvalidArgument(f"invalid mount path: '{target}' mount path must be absolute")
+    words = tuple(word for word in options.split(",") if word)
+    return MountRequest(type="tmpfs", target=os.path.normpath(target), options=words, read_only="ro" in words)
+
+
+def _security(texts: tuple[str, ...], caller: Caller) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            key, _, value = text.partition(":")
+        if key == "no-new-privileges":
+            result["no_new_privileges"] = value.lower() in ("", "true", "1")
+        elif key == "seccomp":
+            result["seccomp"] = "unconfined" if value == "unconfined" else _read_profile(value, caller)
+        elif key == "systempaths" and value == "unconfined":
+            result["unmask_system_paths"] = True
+        else:
+            raise NotSupported(
+                f"--security-opt {text}: not supported; known are no-new-privileges, seccomp and systempaths=unconfined"
+            )
+    return result
+
+
+def _read_profile(path: str, caller: Caller) -> str:
+    try:
+        with open(os.path.join(caller.cwd, path), encoding="utf-8") as file:
+            return file.read(1 << 20)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"opening seccomp profile ({path}) failed: {error}") from None
+
+
+def _resources(options: Options) -> ResourceRequest:
+    return ResourceRequest(
+        memory_bytes=_size(options["memory"]) or None,
+        memory_swap_bytes=_size(options["memory_swap"]),
+        memory_reservation_bytes=_size(options["memory_reservation"]),
+        memory_swappiness=options["memory_swappiness"],
+        oom_kill_disable=options["oom_kill_disable"],
+        nano_cpus=_nano_cpus(options["cpus"]),
+        cpu_shares=options["cpu_shares"] or None,
+        cpu_quota_us=options["cpu_quota"],
+        cpu_period_us=options["cpu_period"],
+        cpu_rt_runtime_us=options["cpu_rt_runtime"],
+        cpu_rt_period_us=options["cpu_rt_period"],
+        cpuset_cpus=options["cpuset_cpus"] or "",
+        cpuset_mems=options["cpuset_mems"] or "",
+        pids=options["pids_limit"],
+        blkio_weight=options["blkio_weight"] or None,
+        blkio_weight_device=tuple(_throttle(text) for text in options["blkio_weight_device"]),
+        read_bps=tuple(_throttle(text) for text in options["device_read_bps"]),
+        write_bps=tuple(_throttle(text) for text in options["device_write_bps"]),
+        read_iops=tuple(_throttle(text) for text in options["device_read_iops"]),
+        write_iops=tuple(_throttle(text) for text in options["device_write_iops"]),
+    )
+
+
+def _nano_cpus(text: str | None) -> int | None:
+    if text is None:
+        return None
+    whole, _, fraction = text.partition(".")
+    if not (whole + fraction).isdigit() or len(fraction) > 9:
+        raise InvalidArgument(f"invalid argument {text!r} for --cpus: expected a decimal number with at most nine places")
+    nano = int(whole or "0") * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    return nano or None
+
+
+def _throttle(text: str) -> ThrottleRequest:
+    path, colon, rate = text.rpartition(":")
+    if not colon or not path.startswith("/"):
+        raise InvalidArgument(f"bad format: {text}: expected PATH:RATE")
+    return ThrottleRequest(path=path, rate=parse_size(rate))
+
+
+def _log(options: Options) -> LogRequest:
+    driver = options["log_driver"] or "json-file"
+    if driver not in ("json-file", "none"):
+        raise NotSupported(f"--log-driver {driver}: this version of Onggi has json-file and none")
+    default = LogRequest()
+    size, files = default.size_bytes, default.files
+    for text in options["log_opt"]:
+        key, value = _pair(text, "log option")
+        if key == "max-size":
+            size = parse_size(value)
+        elif key == "max-file" and value.isdigit() and int(value) > 0:
+            files = int(value)
+        else:
+            raise InvalidArgument(f"unknown log opt '{key}' for {driver} log driver")
+    return LogRequest(driver="none" if driver == "none" else "json-file", size_bytes=size, files=files)

@@ -1,0 +1,91 @@
+"""The document that `inspect` prints: Docker's names, what Onggi knows."""
+
+from typing import Any
+
+from onggi.base.units import format_time
+from onggi.engine.assemble import Engine
+from onggi.runtime.bundle import command_line
+
+
+def container_document(engine: Engine, ref: str) -> dict[str, Any]:
+    """Describe one container as `docker container inspect` does. Raises NotFound."""
+    container = engine.containers.get(ref)
+    request = engine.containers.request(container.id)
+    image = engine.containers.image_defaults(container)
+    words = command_line(request, image)
+    limits = request.resources
+    return {
+        "Id": container.id,
+        "Created": format_time(container.created_ns),
+        "Path": words[0],
+        "Args": list(words[1:]),
+        "State": {
+            "Status": container.state,
+            "Running": container.state in ("running", "paused"),
+            "Paused": container.state == "paused",
+            "Restarting": False,
+            "OOMKilled": container.oom_killed,
+            "Dead": container.state == "dead",
+            "Pid": container.pid,
+            "ExitCode": container.exit_code,
+            "Error": container.error,
+            "StartedAt": _time(container.started_ns),
+            "FinishedAt": _time(container.finished_ns),
+        },
+        "Image": container.image,
+        "LogPath": engine.containers.log_path(container.id),
+        "Name": f"/{container.name}",
+        "HostConfig": {
+            "AutoRemove": request.auto_remove,
+            "CapAdd": list(request.cap_add) or None,
+            "CapDrop": list(request.cap_drop) or None,
+            "CgroupParent": request.cgroup_parent,
+            "CgroupnsMode": request.cgroupns or "",
+            "CpuShares": limits.cpu_shares or 0,
+            "CpusetCpus": limits.cpuset_cpus,
+            "Init": request.init,
+            "IpcMode": request.ipc or "private",
+            "LogConfig": {
+                "Type": request.log.driver,
+                "Config": {"max-size": str(request.log.size_bytes), "max-file": str(request.log.files)},
+            },
+            "Memory": limits.memory_bytes or 0,
+            "MemorySwap": limits.memory_swap_bytes or 0,
+            "NanoCpus": limits.nano_cpus or 0,
+            "NetworkMode": request.network,
+            "PidMode": request.pid,
+            "PidsLimit": limits.pids,
+            "Privileged": request.privileged,
+            "ReadonlyRootfs": request.read_only,
+            "ShmSize": request.shm_bytes,
+            "UTSMode": request.uts,
+        },
+        "Mounts": [
+            {
+                "Type": mount.type,
+                "Source": mount.source,
+                "Destination": mount.target,
+                "RW": not mount.read_only,
+                "Propagation": mount.propagation,
+            }
+            for mount in request.mounts
+        ],
+        "Config": {
+            "Hostname": request.hostname if request.hostname is not None else container.id.short,
+            "Domainname": request.domainname,
+            "User": request.user if request.user is not None else image.user or "",
+            "Tty": request.tty,
+            "OpenStdin": request.stdin_open,
+            "StdinOnce": request.stdin_once,
+            "Env": [*(image.env or ()), *request.env],
+            "Cmd": list(request.command or image.cmd or ()) or None,
+            "Image": container.image_ref,
+            "WorkingDir": request.workdir or image.working_dir or "/",
+            "Entrypoint": list(request.entrypoint if request.entrypoint is not None else image.entrypoint or ()) or None,
+            "Labels": {**(image.labels or {}), **request.labels},
+        },
+    }
+
+
+def _time(at_ns: int) -> str:
+    return format_time(at_ns) if at_ns else "0001-01-01T00:00:00Z"

@@ -1,0 +1,54 @@
+"""The command line: `onggi VERB …`."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from onggi.cli import containers, system
+from onggi.cli.app import Group, State, run_command
+from onggi.cli.caller import LocalCaller
+from onggi.engine.assemble import Engine
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--root", default=None, metavar="DIR", help="State root (default /var/lib/onggi)")
+@click.pass_context
+def cli(ctx: click.Context, /, root: str | None) -> None:
+    """Onggi builds images and runs containers."""
+    state: State = ctx.obj
+    state.root = root
+    if ctx.invoked_subcommand is None:
+        state.caller.out(ctx.get_help() + "\n")
+
+
+containers.register(cli)
+system.register(cli)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    arguments = sys.argv[1:]
+    caller = LocalCaller()
+    if not caller.env.get("ONGGI_NO_DAEMON"):
+        leave_warm(arguments)
+    code = run_command(cli, arguments, State(caller, Engine))
+    sys.exit(code)
+
+
+def leave_warm(arguments: list[str]) -> None:
+    """Start an onggid for the next command, if this is one that it would serve."""
+    from onggi.cli.onggid import SERVED, start_onggid, verb_of
+
+    if os.geteuid() == 0 and verb_of(arguments) in SERVED:
+        start_onggid(root_of(arguments))
+
+
+def root_of(arguments: list[str]) -> str | None:
+    """Find --root where the stub finds it too: as the first argument."""
+    if arguments[:1] == ["--root"] and len(arguments) > 1:
+        return os.path.abspath(arguments[1])
+    if arguments and arguments[0].startswith("--root="):
+        return os.path.abspath(arguments[0].removeprefix("--root="))
+    return None

@@ -1,0 +1,364 @@
+"""onggid: a warm Python that plans and records for short commands, and that nobody manages.
+
+One runs per state root, started by a first command and gone when idle. It is the
+parent of no container and knows nothing that is not on disk, so it may be killed at
+any time. Requests come from the stub (launcher/stub.c has the protocol); each is served
+in a thread of its own, with the user's directory, environment and terminal as data.
+"""
+
+import logging
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+import msgspec
+
+from onggi.base.errors import OnggiError
+from onggi.cli.app import State, run_command
+from onggi.cli.caller import Attach, Finished, Spawner
+from onggi.cli.main import cli
+from onggi.cli.watching import Watcher
+from onggi.engine.assemble import Engine
+from onggi.host.attach import Attachment
+from onggi.host.cgroupfs.files import write_or_explain
+from onggi.host.launcher import Launcher, interpret_report
+from onggi.host.locks import take_lock
+from onggi.plan.abi import RLIMITS
+from onggi.plan.cgroup import plan_refuge
+from onggi.plan.facts import Facts
+from onggi.plan.ops import MakeDirectory, Plan, WriteFile
+
+SERVED: Final = frozenset(
+    {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
+     "inspect", "stats", "top", "rename", "images", "container"}
+)  # fmt: skip
+IDLE_S: Final = 300.0
+_REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")
+_ORDER: Final = struct.Struct("=cBBBB3x32s")
+_VERSION: Final = 1
+_MAX_PACKET: Final = 1 << 18
+_CHUNK: Final = 32000
+_log: Final = logging.getLogger("onggid")
+
+
+class InProcess(Exception):
+    """This command belongs into the user's own process."""
+
+
+class Gone(Exception):
+    """The stub has ended."""
+
+
+class ServedCaller:
+    """A user whose stub is at the other end of a socket."""
+
+    def __init__(self, sock: socket.socket, request: "Request", launcher: Launcher) -> None:
+        """Answer over `sock`."""
+        self._socket, self._request, self._launcher = sock, request, launcher
+        self.env: Mapping[str, str] = request.env
+        self.cwd = request.cwd
+        self.terminal = request.terminal
+        self.size = request.size
+
+    def out(self, text: str) -> None:
+        """Let the stub write to its stdout."""
+        self.out_bytes(text.encode("utf-8", "surrogateescape"))
+
+    def err(self, text: str) -> None:
+        """Let the stub write to its stderr."""
+        self.err_bytes(text.encode("utf-8", "surrogateescape"))
+
+    def out_bytes(self, data: bytes) -> None:
+        """Let the stub write bytes to its stdout."""
+        self._write(b"O", data)
+
+    def err_bytes(self, data: bytes) -> None:
+        """Let the stub write bytes to its stderr."""
+        self._write(b"E", data)
+
+    def _write(self, kind: bytes, data: bytes) -> None:
+        for start in range(0, len(data), _CHUNK):
+            self.send(kind + data[start : start + _CHUNK])
+
+    def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send one packet. Raises Gone."""
+        try:
+            if fds:
+                socket.send_fds(self._socket, [message], list(fds))
+            else:
+                self._socket.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise Gone from None
+
+    def facts(self, facts: Facts) -> Facts:
+        """The user's own hard limits decide what can be asked for, since the stub executes the plan."""
+        return msgspec.structs.replace(facts, rlimit_ceilings=self._request.hard_limits)
+
+    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+        """Let the stub execute a plan."""
+        return self.order(plan, inherited, facts, None, None)
+
+    def order(self, plan: Plan, inherited: Sequence[int], facts: Facts, attach: Attach | None, ours: int | None) -> int:
+        """Send the order, and wait for the launcher's report."""
+        plan_fd = self._launcher.encode(plan)
+        try:
+            fds = [plan_fd, *inherited, *(() if ours is None else (ours,))]
+            self.send(_encode_order(b"L", attach), fds)
+        finally:
+            os.close(plan_fd)
+        report = self._socket.recv(64)
+        if not report:
+            raise Gone
+        return interpret_report(report[1:], plan, facts)
+
+    def spawner(self, attach: Attach) -> Spawner:
+        """Prepare an order with attached stdio."""
+        return _ServedSpawner(self, attach)
+
+    def attach(self, attachment: Attachment, attach: Attach) -> NoReturn:
+        """Hand the connection to the stub."""
+        with attachment:
+            self.send(_encode_order(b"A", attach), [attachment.fileno()])
+        raise Finished
+
+    def only_in_process(self) -> None:
+        """Send the command back."""
+        raise InProcess
+
+
+class _ServedSpawner:
+    def __init__(self, caller: ServedCaller, attach: Attach) -> None:
+        self._caller, self._attach = caller, attach
+        self._ours, self._theirs = Attachment.pair()
+        self.client = self._theirs.fileno()
+
+    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+        return self._caller.order(plan, inherited, facts, self._attach, self._ours.fileno())
+
+    def carry(self) -> NoReturn:
+        self.close()
+        raise Finished
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+def _encode_order(kind: bytes, attach: Attach | None) -> bytes:
+    if attach is None:
+        return _ORDER.pack(kind, 0, 0, 0, 0, b"")
+    keys = attach.detach_keys[:32]
+    return _ORDER.pack(kind, 1, attach.streams, attach.flags, len(keys), keys)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A command line with its surroundings."""
+
+    build_id: str
+    arguments: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    terminal: tuple[bool, bool, bool]
+    size: tuple[int, int]
+    hard_limits: dict[str, int]
+
+
+def read_request(sock: socket.socket) -> Request:
+    """Receive a request. Raises InProcess for one that is not of this version."""
+    packet, fds, _, _ = socket.recv_fds(sock, _MAX_PACKET, 4)
+    try:
+        if len(packet) < _REQUEST.size or len(fds) != 1:
+            raise InProcess
+        fields = _REQUEST.unpack_from(packet)
+        words = [os.fsdecode(word) for word in packet[_REQUEST.size :].split(b"\0")[:-1]]
+        if fields[0] != _VERSION or len(words) != fields[1] + fields[2]:
+            raise InProcess
+        cwd = os.readlink(f"/proc/self/fd/{fds[0]}")
+    finally:
+        for fd in fds:
+            os.close(fd)
+    arguments, entries = words[1 : fields[1]], words[fields[1] :]
+    return Request(
+        build_id=fields[4].decode("ascii", "replace"),
+        arguments=tuple(arguments),
+        env={name: value for name, equals, value in (entry.partition("=") for entry in entries) if equals},
+        cwd=cwd,
+        terminal=(bool(fields[5]), bool(fields[6]), bool(fields[7])),
+        size=(fields[9], fields[10]),
+        hard_limits={name: fields[11 + number] for name, number in RLIMITS.items()},
+    )
+
+
+def is_like_us(sock: socket.socket) -> bool:
+    """Tell whether the caller sees the host as we do; the caller's pid is held by a pidfd where the kernel gives one."""
+    pid, uid, _ = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid != os.geteuid() or pid <= 0:
+        return False
+    return _surroundings(pid) == _surroundings(os.getpid())
+
+
+def _surroundings(pid: int) -> tuple[object, ...]:
+    """What decides whether a plan made here is right there: namespaces, root, rights."""
+    try:
+        namespaces = tuple(os.readlink(f"/proc/{pid}/ns/{name}") for name in ("mnt", "net", "user", "pid", "cgroup"))
+        root = os.stat(f"/proc/{pid}/root")
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            rights = [line for line in file if line.startswith(("CapEff", "CapBnd", "Seccomp:", "NoNewPrivs"))]
+    except OSError:
+        return (pid,)
+    return (*namespaces, root.st_dev, root.st_ino, *rights)
+
+
+class Server:
+    """The accept loop and the idle clock."""
+
+    def __init__(self, engine: Engine, launcher: Launcher, listener: socket.socket, idle_s: float) -> None:
+        """Serve `listener` until idle for `idle_s` seconds."""
+        self._engine, self._launcher, self._listener, self._idle_s = engine, launcher, listener, idle_s
+        self._watcher = Watcher(engine)
+        self._active = 0
+        self._changed = threading.Condition()
+        self._leaving = False
+
+    def serve(self) -> None:
+        """Accept until idle, or until a newer build asks; then finish what is under way."""
+        self._watcher.start()
+        self._listener.settimeout(self._idle_s)
+        while not self._leaving:
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                with self._changed:
+                    if self._active == 0:
+                        break
+                continue
+            with self._changed:
+                self._active += 1
+            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._active == 0, timeout=60)
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                self._answer(connection)
+        except (Gone, OSError):
+            pass
+        except Exception:
+            _log.exception("a command failed in onggid")
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            request = read_request(connection)
+            if request.build_id != self._launcher.build_id:
+                self._leave()
+                raise InProcess
+            if verb_of(request.arguments) not in SERVED or not is_like_us(connection):
+                raise InProcess
+            caller = ServedCaller(connection, request, self._launcher)
+            state = State(caller, lambda _root: self._engine)
+            code = run_command(cli, list(request.arguments), state)
+        except InProcess:
+            connection.send(b"X")
+            return
+        self._watcher.look()
+        if code is not None:
+            connection.send(b"Q" + bytes([code & 0xFF]))
+
+    def _leave(self) -> None:
+        """A newer Onggi was installed: finish, and make room for its onggid."""
+        self._leaving = True
+        # shutdown wakes the accept
+        self._listener.shutdown(socket.SHUT_RDWR)
+
+
+def verb_of(arguments: Sequence[str]) -> str:
+    """Give the first word that is no global flag."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--root":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def listen(run: str) -> socket.socket:
+    """Make the socket, beneath the run directory's descriptor, since a state root may be deep."""
+    path = f"{run}/onggid"
+    at = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        if os.path.lexists(path):
+            os.unlink(path)
+        sock.bind(f"/proc/self/fd/{at}/onggid")
+        os.chmod(path, 0o600)
+    finally:
+        os.close(at)
+    sock.listen(64)
+    return sock
+
+
+def start_onggid(root: str | None) -> None:
+    """Leave an onggid warm for the next command; one that runs already wins."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-c", "from onggi.cli.onggid import main; main()", root or ""],
+            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
+            setsid=True,
+        )
+    finally:
+        os.close(null)
+
+
+def main() -> NoReturn:
+    """Run onggid for the state root named by the first argument ("" is the default)."""
+    root = sys.argv[1] or None
+    os.chdir("/")
+    os.umask(0o022)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    launcher = Launcher.installed()
+    with Engine(root, launcher=launcher) as engine:
+        try:
+            lock = take_lock(f"{engine.run}/onggid.lock", "onggid", timeout_s=0)
+        except OnggiError:
+            sys.exit(0)  # another one runs
+        with lock:
+            logging.basicConfig(filename=f"{engine.run}/onggid.log", level=logging.WARNING, format="%(asctime)s %(message)s")
+            _enter_cgroup(engine)
+            with listen(engine.run) as listener:
+                Server(engine, launcher, listener, IDLE_S).serve()
+                if os.path.lexists(f"{engine.run}/onggid"):
+                    os.unlink(f"{engine.run}/onggid")
+    sys.exit(0)
+
+
+def _enter_cgroup(engine: Engine) -> None:
+    """Leave the cgroup of whoever happened to start us: what ends that one must not end us."""
+    plan = plan_refuge(f"{engine.cgroup_parent}/onggid", engine.system.facts.cgroup)
+    for op in (*plan.before, *plan.beside):
+        match op:
+            case MakeDirectory(path=path, mode=mode):
+                os.makedirs(path, mode=mode, exist_ok=True)
+            case WriteFile(path=path, data=bytes() as data):
+                try:
+                    write_or_explain(path, data, "enter the cgroup of onggid")
+                except OnggiError as error:
+                    _log.warning("%s", error)
+
+

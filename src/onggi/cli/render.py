@@ -1,0 +1,40 @@
+"""Tables and times as `docker` prints them."""
+
+from collections.abc import Sequence
+
+from onggi.base.units import human_duration
+from onggi.store.containers import Container
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out columns, three spaces apart."""
+    every = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(row[column]) for row in every) for column in range(len(header))]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def age(then_ns: int, now_ns: int) -> str:
+    """`5 minutes ago`."""
+    return f"{human_duration(max(0, now_ns - then_ns))} ago"
+
+
+def status(container: Container, now_ns: int) -> str:
+    """`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`."""
+    match container.state:
+        case "running":
+            return f"Up {human_duration(max(0, now_ns - container.started_ns))}"
+        case "paused":
+            return f"Up {human_duration(max(0, now_ns - container.started_ns))} (Paused)"
+        case "exited":
+            return f"Exited ({container.exit_code}) {age(container.finished_ns, now_ns)}"
+        case other:
+            return other.capitalize()
+
+
+def quoted_command(words: Sequence[str], *, whole: bool) -> str:
+    """`"sh -c 'sleep 1'"`, cut to 20 characters unless `whole`."""
+    text = " ".join(words)
+    if not whole and len(text) > 20:
+        text = text[:19] + "…"
+    return f'"{text}"'

@@ -1,0 +1,151 @@
+"""The commands about the whole: `system`, `images`, `plan`, `version`, `info`."""
+
+import os
+import time
+
+import click
+import msgspec
+
+from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.units import human_size
+from onggi.cli.app import Command, Group, State
+from onggi.cli.render import age, table
+from onggi.host.probe import probe_facts
+from onggi.plan.container import Supervision, plan_container
+from onggi.plan.explain import explain_plan
+from onggi.plan.facts import Facts
+from onggi.plan.rootfs import Directory
+from onggi.spec.reference import parse_reference
+from onggi.spec.runtime import parse_spec
+
+pass_state = click.make_pass_decorator(State)
+
+
+def register(cli: Group) -> None:
+    """Add them."""
+    group = Group("system", help="Manage Onggi itself")
+    for command in (check, reset, info):
+        group.add_command(command)
+    cli.add_command(group)
+    for command in (plan, version, info, images):
+        cli.add_command(command)
+
+
+@click.command(cls=Command)
+@click.option("--facts", "facts_file", default=None, metavar="FILE", help="Facts of another host, as `onggi info --facts` prints")
+@click.argument("bundle", default=".")
+@pass_state
+def plan(state: State, /, bundle: str, facts_file: str | None) -> int:
+    """Print what starting an OCI bundle would do, and do nothing. Needs no root."""
+    directory = os.path.normpath(os.path.join(state.caller.cwd, bundle))
+    data = _read(os.path.join(directory, "config.json"))
+    facts = _read_facts(os.path.join(state.caller.cwd, facts_file)) if facts_file else probe_facts()
+    spec = parse_spec(data)
+    if spec.root is None:
+        raise InvalidArgument(f"{directory}/config.json has no root")
+    root = os.path.normpath(os.path.join(directory, spec.root.path))
+    supervision = Supervision(run_directory="/run/onggi/containers/<id>")
+    state.caller.out(explain_plan(plan_container(spec, Directory(path=root), supervision, facts, bundle=directory)))
+    return 0
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read((16 << 20) + 1)
+    except OSError as error:
+        raise NotFound(f"{path}: {(error.strerror or '').lower()}") from None
+
+
+def _read_facts(path: str) -> Facts:
+    try:
+        return msgspec.json.decode(_read(path), type=Facts)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"{path} holds no facts: {error}") from None
+
+
+@click.command(cls=Command)
+@click.option("--repair", is_flag=True, help="Mend what can be mended")
+@pass_state
+def check(state: State, /, repair: bool) -> int:
+    """List what is left over or does not fit together."""
+    findings = state.engine.system.check(repair=repair)
+    for finding in findings:
+        word = "repaired: " if repair and finding.repairable else ""
+        state.caller.out(f"{word}{finding.subject} {finding.problem}\n")
+    return 1 if findings and not repair else 0
+
+
+@click.command(cls=Command)
+@click.option("-f", "--force", is_flag=True, help="Kill and remove running containers first")
+@pass_state
+def reset(state: State, /, force: bool) -> int:
+    """Remove every container, image and volume of this state root."""
+    engine = state.engine
+    if force:
+        for container in engine.containers.list():
+            engine.containers.remove(container.id, force=True)
+    engine.system.reset()
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("--facts", is_flag=True, help="Print the facts of this host, as JSON")
+@pass_state
+def info(state: State, /, facts: bool) -> int:
+    """Show what this host is and what is kept here."""
+    if facts:
+        state.caller.out(msgspec.json.format(msgspec.json.encode(probe_facts()), indent=2).decode() + "\n")
+        return 0
+    engine = state.engine
+    counts, host = engine.system.counts(), engine.system.facts
+    lines = (
+        f"Containers: {counts.running + counts.paused + counts.stopped}",
+        f" Running: {counts.running}",
+        f" Paused: {counts.paused}",
+        f" Stopped: {counts.stopped}",
+        f"Images: {counts.images}",
+        f"State root: {engine.root}",
+        f"Run directory: {engine.run}",
+        f"Kernel: {host.kernel[0]}.{host.kernel[1]}",
+        f"Architecture: {host.arch}",
+        f"Cgroups: {host.cgroup.layout} ({', '.join(sorted(host.cgroup.controllers)) or 'no controllers'})",
+    )
+    state.caller.out("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+@click.command(cls=Command)
+@pass_state
+def version(state: State, /) -> int:
+    """Show the version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        number = installed("onggi")
+    except PackageNotFoundError:
+        number = "from a source tree"
+    state.caller.out(f"onggi {number}\n")
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@pass_state
+def images(state: State, /, quiet: bool, no_trunc: bool) -> int:
+    """List images."""
+    now = time.time_ns()
+    rows = []
+    for image in state.engine.images.list():
+        id = str(image.id) if no_trunc else image.id.hex[:12]
+        for reference in image.references or ("",):
+            name = parse_reference(reference) if reference else None
+            familiar, tag = (name.familiar_name, name.tag or "<none>") if name else ("<none>", "<none>")
+            rows.append((familiar, tag, id, age(image.created_ns, now), human_size(image.size_bytes)))
+    if quiet:
+        state.caller.out("".join(f"{id}\n" for id in dict.fromkeys(row[2] for row in rows)))
+        return 0
+    state.caller.out(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
+    return 0

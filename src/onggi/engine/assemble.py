@@ -1,0 +1,121 @@
+"""The only place that wires things together."""
+
+import os
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
+
+from onggi.base.errors import NotSupported
+from onggi.base.ids import new_container_id
+from onggi.engine.containers import Containers
+from onggi.engine.context import DEFAULT_ROOT, Context
+from onggi.engine.folding import Folding
+from onggi.engine.images import Images
+from onggi.engine.system import System
+from onggi.host.files import Files
+from onggi.host.launcher import Launcher
+from onggi.host.paths import make_private_directory
+from onggi.host.probe import probe_facts, read_boot_id
+from onggi.store import containers, content, images, layers, leases, snapshots, sweep, unsynced, volumes
+from onggi.store.check import Checker
+from onggi.store.root import StateRoot
+from onggi.store.tar.pack import hash_layer
+from onggi.store.tar.unpack import unpack_layer
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+DEFAULT_RUN = "/run/onggi"
+
+
+class Engine:
+    """Onggi over one state root. Thread-safe; several engines and processes may share a root.
+
+    `with Engine() as engine: engine.containers.run("hello")`. Nothing happens at import, and
+    no child process is left to the caller.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        launcher: Launcher | None = None,
+        files: Files | None = None,
+    ) -> None:
+        """Open the state root `root` (default /var/lib/onggi, with /run/onggi); it is made if missing.
+
+        Raises NotSupported where this host lacks what Onggi needs, PermissionDenied for a root that is not ours.
+        """
+        if os.geteuid() != 0:
+            raise NotSupported("Onggi needs root in this version: run it with sudo; rootless containers come later")
+        place = DEFAULT_ROOT if root is None else os.path.abspath(os.fspath(root))
+        run = DEFAULT_RUN if root is None else f"{place}/run"
+        for directory in (place, run, f"{run}/containers"):
+            make_private_directory(directory)
+        self._context = _assemble(place, run, files or Files(), launcher or Launcher.installed())
+        self._folding = Folding(self._context)
+        self.images = Images(self._context)
+        self.containers = Containers(self._context, self._folding, self.images)
+        self.system = System(self._context, self._folding)
+
+    @property
+    def root(self) -> str:
+        """The state root's path."""
+        return self._context.root.path
+
+    @property
+    def run(self) -> str:
+        """The run directory's path."""
+        return self._context.run
+
+    @property
+    def cgroup_parent(self) -> str:
+        """The cgroup that everything of this root is in."""
+        return self._context.cgroup_parent
+
+    def close(self) -> None:
+        """Close the database; containers go on."""
+        self._context.root.db.close()
+
+    def __enter__(self) -> Self:
+        """Give the engine itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+
+def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context:
+    boot_id = read_boot_id()
+    root = StateRoot(
+        place, files=files, clock_ns=time.time_ns, new_id=lambda: new_container_id(os.urandom), boot_id=boot_id
+    )
+    blobs = content.Content(root)
+    directory = layers.DirectoryForm(files, _unpack, lambda tree: hash_layer(tree)[0])
+    kept = layers.Layers(root, blobs, {directory.name: directory}, directory.name)
+    held = leases.Leases(root)
+    checker = Checker(
+        root, blobs, kept, held, unsynced.Unsynced(root, blobs, kept), sweep.Sweeper(root), (root.db,)
+    )
+    return Context(
+        root=root,
+        run=run,
+        files=files,
+        launcher=launcher,
+        random=os.urandom,
+        facts=probe_facts,
+        content=blobs,
+        images=images.Images(root, blobs),
+        layers=kept,
+        snapshots=snapshots.Snapshots(root, kept),
+        containers=containers.Containers(root),
+        volumes=volumes.Volumes(root),
+        leases=held,
+        checker=checker,
+    )
+
+
+def _unpack(tar: BinaryIO, directory: int) -> int:
+    # `Files.open` gives unbuffered files, whose readinto BinaryIO does not tell of.
+    return unpack_layer(cast("FileIO", tar), directory).size_bytes

@@ -1,0 +1,458 @@
+"""Containers as users know them: made, started, stopped, looked at, removed.
+
+The store keeps the rows, supervisors keep the processes; this joins the two under each
+container's lock and in the order that a kill at any moment forgives.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from onggi.base.errors import (
+    Conflict,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OnggiError,
+)
+from onggi.base.ids import ContainerID, random_name
+from onggi.engine.context import Context
+from onggi.engine.folding import Folding, remove_records
+from onggi.engine.images import Images
+from onggi.engine.sessions import Session, prepare_session
+from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, launch
+from onggi.host.attach import Attachment
+from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw
+from onggi.host.launcher import LaunchFailed
+from onggi.host.logs import LogLine, read_logs
+from onggi.plan.cgroup import plan_cgroup
+from onggi.plan.facts import Facts
+from onggi.plan.namespaces import namespace_file
+from onggi.plan.ops import Plan
+from onggi.spec.container import ContainerRequest, MountRequest
+from onggi.spec.image_config import ContainerConfig as ImageDefaults
+from onggi.store.containers import Change, Container
+
+STOP_TIMEOUT_S: Final = 10
+_NAME_ATTEMPTS: Final = 8
+_POLL_S: Final = 0.02
+
+
+class Containers:
+    """The containers of an engine. Every `ref` is a name, an id, or the beginning of one."""
+
+    def __init__(self, context: Context, folding: Folding, images: Images) -> None:
+        """Work on this root."""
+        self._context, self._folding, self._images = context, folding, images
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def get(self, ref: str) -> Container:
+        """Find one. Raises NotFound or InvalidArgument with Docker's texts."""
+        found = self._context.containers.get(ref)
+        self._folding.fold(found.id)
+        found = self._context.containers.get(found.id)
+        return found
+
+    def list(self, *, every: bool = False) -> list[Container]:
+        """List running and paused containers, or with `every` all that have a name, newest first."""
+        self._folding.fold_all()
+        states = None if every else ("running", "paused")
+        return [c for c in self._context.containers.list(states) if c.name is not None]
+
+    def recorded(self, states: tuple[str, ...]) -> tuple[Container, ...]:
+        """List what the records say, without looking whether it is still true."""
+        return tuple(self._context.containers.list(states))
+
+    def is_settled(self, id: str) -> bool:
+        """Fold a container that has ended; False while there is still something to clear away. Raises NotFound."""
+        self._folding.fold(id)
+        container = self._context.containers.get(id)
+        cleared = self._context.files.look(self._context.run_directory(id)) is None
+        return container.state in ("running", "paused") or (cleared and not container.auto_remove)
+
+    def connect_any(self, id: str) -> Attachment:
+        """Connect to a container's supervisor, whatever its state."""
+        return Attachment.connect(self._context.run_directory(id))
+
+    def request(self, ref: str) -> ContainerRequest:
+        """Give the request that a container was created with."""
+        return decode_request(self.get(ref))
+
+    def image_defaults(self, container: Container) -> ImageDefaults:
+        """Give what the container's image says on how to run it."""
+        return self._images.defaults(container.image) if container.image else ImageDefaults()
+
+    def pids(self, ref: str) -> tuple[int, ...]:
+        """List the host pids of all processes of a running container."""
+        container = self._require_alive(self.get(ref))
+        directories = self._cgroups(container)
+        found: set[int] = set()
+        for directory in directories.values():
+            found = set(processes(directory))
+            break
+        return tuple(sorted(found))
+
+    def statistics(self, ref: str) -> Statistics:
+        """Read what a running container uses now."""
+        return read_statistics(self._cgroups(self._require_alive(self.get(ref))))
+
+    def logs(self, ref: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0) -> Iterator[LogLine]:
+        """Give the log from its start or its last `tail` records; with `follow` until the container has ended."""
+        container = self.get(ref)
+        if decode_request(container).log.driver == "none":
+            raise NotFound("configured logging driver does not support reading")
+        place = self._context.containers.directory(container.id)
+
+        def alive() -> bool:
+            try:
+                return self.get(container.id).state in ("running", "paused", "created")
+            except NotFound:
+                return False
+
+        return read_logs(f"{place}/{LOG_NAME}", tail=tail, since_ns=since_ns, alive=alive if follow else None)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def create(self, request: ContainerRequest, *, name: str | None = None) -> Container:
+        """Make a container, not started. A random name is given where none is asked for."""
+        self._folding.fold_all()
+        context = self._context
+        request = msgspec.structs.replace(request, devices=expand_devices(request.devices))
+        if request.rootfs:
+            image, layers = "", None
+            seen = context.files.look(request.rootfs)
+            if seen is None or seen.kind != "directory":
+                raise InvalidArgument(f"rootfs {request.rootfs}: no such directory")
+        else:
+            found = self._images.resolve(request.image)
+            image, layers = str(found.id), found.layers
+        request = self._with_volumes(request)
+        id = ContainerID(context.root.new_id())
+        for attempt in range(_NAME_ATTEMPTS):
+            chosen = name or random_name(context.random, attempt)
+            try:
+                return self._record(id, chosen, request, image, layers)
+            except Conflict:
+                if name or attempt == _NAME_ATTEMPTS - 1:
+                    raise
+        raise Conflict("no free name was found; give one with --name")
+
+    def _record(
+        self, id: ContainerID, name: str, request: ContainerRequest, image: str, layers: Sequence[str] | None
+    ) -> Container:
+        context = self._context
+        snapshot = None
+        if layers is not None:
+            snapshot = context.snapshots.prepare(id, layers, volatile=request.auto_remove).key
+        container = Container(
+            id=id,
+            name=name,
+            image=image,
+            image_ref=request.image,
+            created_ns=context.root.clock_ns(),
+            config=msgspec.json.encode(request),
+            auto_remove=request.auto_remove,
+            snapshot=snapshot,
+            state="created",
+            pid=0,
+            started_ns=0,
+            finished_ns=0,
+            exit_code=0,
+            oom_killed=False,
+            error="",
+            boot_id="",
+        )
+        volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
+        try:
+            context.containers.create(container, volumes=volumes, durable=not request.auto_remove)
+        except BaseException:
+            if snapshot is not None:
+                context.snapshots.remove(snapshot)
+            raise
+        return container
+
+    def _with_volumes(self, request: ContainerRequest) -> ContainerRequest:
+        """Make the volumes that are named, and anonymous ones, so that the request names them all."""
+        mounts: list[MountRequest] = []
+        for mount in request.mounts:
+            if mount.type == "volume":
+                name = mount.source or self._context.root.new_id()
+                self._context.volumes.create(name, anonymous=not mount.source)
+                mounts.append(msgspec.structs.replace(mount, source=name))
+            else:
+                mounts.append(mount)
+        return msgspec.structs.replace(request, mounts=tuple(mounts))
+
+    def start(self, ref: str, *, client: int | None = None, spawn: Spawn | None = None, facts: Facts | None = None) -> Container:
+        """Start a container; one that runs already stays as it is.
+
+        `client` is the supervisor's end of an attach connection (`Attachment.pair`), which
+        then misses no output. `spawn` executes the plan where this process should not;
+        `facts` are those of whoever executes it. Raises LaunchFailed, and
+        FailedPrecondition where its state forbids it.
+        """
+        context = self._context
+        found = self.get(ref)
+        request = decode_request(found)
+        image = self.image_defaults(found)
+        joined = self._joined(request)
+        with context.containers.lock(found.id):
+            container = context.containers.get(found.id)
+            if container.state == "running":
+                return container
+            if container.state == "paused":
+                raise FailedPrecondition("cannot start a paused container, try unpause instead")
+            try:
+                pid = launch(
+                    context,
+                    container,
+                    request,
+                    image,
+                    client=client,
+                    spawn=spawn or self._spawn,
+                    facts=facts or context.facts,
+                    joined=joined,
+                )
+            except LaunchFailed as error:
+                self._record_failure(container, error)
+                raise
+            change = Change(
+                state="running",
+                pid=pid,
+                started_ns=context.root.clock_ns(),
+                finished_ns=0,
+                exit_code=0,
+                oom_killed=False,
+                error="",
+                boot_id=context.root.boot_id,
+            )
+            return context.containers.change(container.id, ("created", "exited"), change)
+
+    def _spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+        return self._context.launcher.run(plan, inherited, facts=facts)
+
+    def _record_failure(self, container: Container, error: LaunchFailed) -> None:
+        change = Change(state="created", exit_code=error.exit_code, error=str(error))
+        self._context.containers.change(container.id, ("created", "exited"), change)
+
+    def _joined(self, request: ContainerRequest) -> dict[str, str]:
+        """Find the namespace files of the containers whose namespaces are shared."""
+        joined: dict[str, str] = {}
+        for kind, value in (("network", request.network), ("pid", request.pid), ("ipc", request.ipc)):
+            if not value.startswith("container:"):
+                continue
+            other = self.get(value.removeprefix("container:"))
+            if other.state not in ("running", "paused"):
+                raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
+            joined[kind] = f"/proc/{other.pid}/ns/{namespace_file(kind)}"
+        return joined
+
+    def wait(self, ref: str, *, timeout_s: float | None = None) -> int:
+        """Wait until a container has ended; gives its exit code (128 and the signal for a killed one).
+
+        Raises TimeoutError.
+        """
+        container = self.get(ref)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while container.state in ("running", "paused", "created"):
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                with Attachment.connect(self._context.run_directory(container.id)) as attachment:
+                    end = attachment.wait_end(remaining)
+            except FailedPrecondition:
+                end = None
+                if deadline is not None and time.monotonic() > deadline:
+                    raise TimeoutError from None
+                time.sleep(_POLL_S)
+            if end is not None:
+                return 128 + end[1] if end[1] else end[0]
+            try:
+                container = self.get(container.id)
+            except NotFound:
+                return 0
+        return container.exit_code
+
+    def kill(self, ref: str, *, number: int = signal.SIGKILL) -> None:
+        """Send a signal to a container's first process."""
+        container = self.get(ref)
+        if container.state not in ("running", "paused"):
+            raise Conflict(f"container {container.id} is not running")
+        self._send(container, number)
+        if number == signal.SIGKILL and container.state == "paused":
+            thaw(self._cgroups(container))
+
+    def _send(self, container: Container, number: int) -> None:
+        with Attachment.connect(self._context.run_directory(container.id)) as attachment:
+            attachment.send_signal(number)
+
+    def stop(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> None:
+        """Ask a container to end, and kill it after `timeout_s` (its own, else 10; -1 waits for ever)."""
+        container = self.get(ref)
+        if container.state not in ("running", "paused"):
+            return
+        request = decode_request(container)
+        image = self.image_defaults(container)
+        if number is None:
+            number = parse_signal(request.stop_signal or image.stop_signal or "SIGTERM")
+        if timeout_s is None:
+            timeout_s = request.stop_timeout_s if request.stop_timeout_s is not None else STOP_TIMEOUT_S
+        if container.state == "paused":
+            self.unpause(container.id)
+        for attempt, patience in ((number, timeout_s), (signal.SIGKILL, 10)):
+            try:
+                self._send(container, attempt)
+                self.wait(container.id, timeout_s=None if patience < 0 else patience)
+            except TimeoutError:
+                continue
+            except FailedPrecondition:
+                pass
+            self._folding.fold(container.id)
+            return
+        raise FailedPrecondition(f"container {container.id[:12]} did not end, even when killed; is it waiting for a disk?")
+
+    def restart(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> Container:
+        """Stop a container where it runs, and start it."""
+        container = self.get(ref)
+        self.stop(container.id, timeout_s=timeout_s, number=number)
+        return self.start(container.id)
+
+    def pause(self, ref: str) -> None:
+        """Freeze all processes of a container."""
+        container = self.get(ref)
+        with self._context.containers.lock(container.id):
+            container = self._context.containers.get(container.id)
+            if container.state == "paused":
+                raise Conflict(f"Container {ref} is already paused")
+            self._require_alive(container)
+            freeze(self._cgroups(container))
+            self._context.containers.change(container.id, ("running",), Change(state="paused"))
+
+    def unpause(self, ref: str) -> None:
+        """Let a paused container go on."""
+        container = self.get(ref)
+        with self._context.containers.lock(container.id):
+            container = self._context.containers.get(container.id)
+            if container.state != "paused":
+                raise Conflict(f"Container {ref} is not paused")
+            thaw(self._cgroups(container))
+            self._context.containers.change(container.id, ("paused",), Change(state="running"))
+
+    def rename(self, ref: str, name: str) -> None:
+        """Give a container another name."""
+        self._context.containers.rename(self.get(ref).id, name)
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container that does not run, or with `force` any; `volumes` takes its anonymous ones along."""
+        container = self.get(ref)
+        if container.state in ("running", "paused"):
+            if not force:
+                raise Conflict(
+                    f'cannot remove container "{container.name}": container is {container.state}: '
+                    "stop the container before removing or force remove"
+                )
+            self.kill(container.id)
+            self.wait(container.id, timeout_s=30)
+            self._folding.fold(container.id)
+        context = self._context
+        request = decode_request(container)
+        with context.containers.lock(container.id):
+            try:
+                container = context.containers.get(container.id)
+            except NotFound:
+                return
+            if container.state in ("running", "paused"):
+                raise Conflict(f"container {container.name} was started again meanwhile; try again")
+            run = context.run_directory(container.id)
+            if context.files.look(run) is not None:
+                self._folding.clear_released(container.id)
+            remove_records(context, container)
+        if volumes:
+            self._remove_anonymous(request)
+
+    def _remove_anonymous(self, request: ContainerRequest) -> None:
+        for mount in request.mounts:
+            if mount.type == "volume":
+                try:
+                    if self._context.volumes.get(mount.source).anonymous:
+                        self._context.volumes.remove(mount.source)
+                except OnggiError:
+                    continue  # somebody else uses it, or it is gone
+
+    # -- sessions ----------------------------------------------------------------------------------
+
+    def connect(self, ref: str) -> Attachment:
+        """Connect to the supervisor of a running container."""
+        container = self._require_alive(self.get(ref))
+        if container.state == "paused":
+            raise Conflict("You cannot attach to a paused container, unpause it first")
+        return Attachment.connect(self._context.run_directory(container.id))
+
+    def start_session(
+        self, ref: str, session: Session, *, client: int | None, spawn: Spawn | None = None, facts: Facts | None = None
+    ) -> str:
+        """Run a further process in a running container; gives the session's run directory. Raises LaunchFailed."""
+        context = self._context
+        container = self.get(ref)
+        if container.state == "paused":
+            raise Conflict(f"Container {ref} is paused, unpause the container before exec")
+        if container.state != "running":
+            raise Conflict(f"container {container.id} is not running")
+        facts = facts or context.facts
+        request, image = decode_request(container), self.image_defaults(container)
+        plan, inherited, run = prepare_session(
+            context, container, request, image, session, self._cgroups(container), client=client, facts=facts
+        )
+        try:
+            (spawn or self._spawn)(plan, inherited, facts)
+        except BaseException:
+            context.root.discard(run)
+            raise
+        return run
+
+    def explain(self, request: ContainerRequest, *, facts: Facts | None = None) -> Plan:
+        """Plan a container that is not made; its id is zeros."""
+        context = self._context
+        layers = () if request.rootfs else self._images.resolve(request.image).layers
+        image = ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
+        return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
+
+    def log_path(self, ref: str) -> str:
+        """Where the log of a container is, "" without one."""
+        container = self._context.containers.get(ref)
+        if decode_request(container).log.driver == "none":
+            return ""
+        return f"{self._context.containers.directory(container.id)}/{LOG_NAME}"
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _require_alive(self, container: Container) -> Container:
+        if container.state not in ("running", "paused"):
+            raise Conflict(f"container {container.id} is not running")
+        return container
+
+    def _cgroups(self, container: Container) -> dict[str, str]:
+        parent = decode_request(container).cgroup_parent.rstrip("/") or self._context.cgroup_parent
+        return plan_cgroup(None, f"{parent}/{container.id}", self._context.facts.cgroup).directories
+
+
+def parse_signal(text: str) -> int:
+    """Read `KILL`, `SIGKILL` or `9`. Raises InvalidArgument with Docker's text."""
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        if 0 < number < signal.NSIG:
+            return number
+        raise InvalidArgument(f"invalid signal: {text}")
+    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    if name.startswith("SIGRTMIN") or name.startswith("SIGRTMAX"):
+        base = signal.SIGRTMIN if name.startswith("SIGRTMIN") else signal.SIGRTMAX
+        offset = name[8:] or "0"
+        if offset.lstrip("+-").isdigit() and signal.SIGRTMIN <= base + int(offset) <= signal.SIGRTMAX:
+            return int(base) + int(offset)
+    try:
+        return int(signal.Signals[name])
+    except KeyError:
+        raise InvalidArgument(f"invalid signal: {text}") from None

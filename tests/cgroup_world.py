@@ -1,0 +1,177 @@
+"""Real cgroups for tests: a private parent, a small executor for the ops of a `CgroupPlan`, processes to put in."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from onggi.host.bpf import replace_device_filter
+from onggi.host.cgroupfs import kill_members, probe_cgroups, processes, remove_cgroup
+from onggi.plan.cgroup import CgroupPlan, plan_cgroup
+from onggi.plan.facts import CgroupFacts
+from onggi.plan.ops import FilterDevices, Hole, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
+
+TIMEOUT_S: Final = 20.0
+
+
+class Executor:
+    """Does what the launcher would do with these ops, one by one."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self.pid = pid
+        self.slots: dict[str, str] = {}
+        self.kept: dict[str, bytes] = {}
+
+    def run(self, ops: Iterable[Op]) -> None:
+        """Execute ops; an error that is not tolerated says which."""
+        for op in ops:
+            try:
+                self._execute(op)
+            except OSError as error:
+                if error.errno not in op.tolerate:
+                    raise AssertionError(f"{op}: {error}") from error
+
+    def _execute(self, op: Op) -> None:
+        match op:
+            case MakeDirectory():
+                os.mkdir(op.path, op.mode)
+            case WriteFile():
+                parts = op.data if isinstance(op.data, tuple) else (op.data,)
+                data = b"".join(part if isinstance(part, bytes) else self._hole(part) for part in parts)
+                descriptor = os.open(op.path, os.O_WRONLY)
+                try:
+                    os.write(descriptor, data)
+                finally:
+                    os.close(descriptor)
+            case OpenPath():
+                assert os.path.isdir(op.path)
+                self.slots[op.slot] = op.path
+            case FilterDevices():
+                replace_device_filter(self.slots[op.cgroup], op.program)
+            case KillMembers():
+                while pids := Path(op.path).read_text().split():
+                    for pid in pids:
+                        with suppress(ProcessLookupError):
+                            os.kill(int(pid), 9)
+            case Keep():
+                self.kept[op.name] = Path(op.path).read_bytes()[:4096]
+            case Remove():
+                for current, _, _ in os.walk(op.path, topdown=False):
+                    os.rmdir(current)
+            case _:
+                raise AssertionError(op)
+
+    def _hole(self, part: object) -> bytes:
+        assert part is Hole.PID
+        assert self.pid is not None
+        return str(self.pid).encode()
+
+
+class Member:
+    """A process in a cgroup: it waits outside until it has been put in, then runs its Python code.
+
+    The code has `say(text)` and `hear()`, a line each.
+    """
+
+    _PRELUDE: Final = "import sys\ndef say(t): print(t, flush=True)\ndef hear(): return sys.stdin.readline()\nhear()\n"
+
+    def __init__(self, plan: CgroupPlan, code: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", self._PRELUDE + code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        Executor(self.process.pid).run(plan.beside)
+        if plan.slot is not None:  # the launcher has its child born there
+            Path(plan.directories["unified"], "cgroup.procs").write_text(str(self.process.pid))
+        self.tell("go")
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def wait(self) -> int:
+        return self.process.wait(TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class World:
+    """Cgroups of this host beneath one parent of the test's own."""
+
+    def __init__(self, facts: CgroupFacts) -> None:
+        self.facts = facts
+        self.parent = f"/onggi-test-{uuid.uuid4().hex[:8]}"
+        self._made: list[Mapping[str, str]] = []
+
+    def path(self, name: str = "c1") -> str:
+        """Give a path beneath the private parent; it is cleared away at the end."""
+        path = f"{self.parent}/{name}"
+        self._made.append(plan_cgroup(None, path, self.facts, default_devices=()).directories)
+        return path
+
+    def make(self, plan: CgroupPlan) -> CgroupPlan:
+        """Execute what comes before the clone."""
+        Executor().run(plan.before)
+        return plan
+
+    def clear(self) -> None:
+        """End all members, remove the cgroups and the parent."""
+        parent = plan_cgroup(None, self.parent, self.facts, default_devices=()).directories
+        for directories in (*self._made, parent):
+            kill_members(directories)
+            remove_cgroup(directories)
+
+
+@contextmanager
+def world(facts: CgroupFacts | None = None) -> Iterator[World]:
+    """Give a world and clear it away."""
+    made = World(facts or probe_cgroups())
+    try:
+        yield made
+    finally:
+        made.clear()
+
+
+def read(plan: CgroupPlan, controller: str, file: str) -> str:
+    """Read a file of a plan's cgroup, from whichever version has the controller."""
+    directory = plan.directories.get(controller) or plan.directories["unified"]
+    return Path(directory, file).read_text().strip()
+
+
+def wait_for(condition: object, what: str) -> None:
+    """Wait until `condition()` is true."""
+    assert callable(condition)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        os.sched_yield()
+
+
+def has_program(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+__all__ = ["Executor", "Member", "World", "has_program", "processes", "read", "wait_for", "world"]
