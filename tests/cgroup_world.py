@@ -1,10 +1,9 @@
 """Real cgroups for tests: a private parent, a small executor for the ops of a `CgroupPlan`, processes to put in."""
 
 import os
-import shutil
+import select
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from onggi.host.bpf import replace_device_filter
-from onggi.host.cgroupfs import kill_members, probe_cgroups, processes, remove_cgroup
+from onggi.host.cgroupfs import kill_members, probe_cgroups, remove_cgroup
 from onggi.plan.cgroup import CgroupPlan, plan_cgroup
 from onggi.plan.facts import CgroupFacts
 from onggi.plan.ops import FilterDevices, Hole, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
@@ -107,13 +106,20 @@ class Member:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
+    def is_silent(self, seconds: float) -> bool:
+        """Say whether nothing comes for so long."""
+        assert self.process.stdout is not None
+        return not select.select([self.process.stdout], [], [], seconds)[0]
+
     def wait(self) -> int:
         return self.process.wait(TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.process.kill()
         self.process.communicate()
 
@@ -159,19 +165,3 @@ def read(plan: CgroupPlan, controller: str, file: str) -> str:
     """Read a file of a plan's cgroup, from whichever version has the controller."""
     directory = plan.directories.get(controller) or plan.directories["unified"]
     return Path(directory, file).read_text().strip()
-
-
-def wait_for(condition: object, what: str) -> None:
-    """Wait until `condition()` is true."""
-    assert callable(condition)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        os.sched_yield()
-
-
-def has_program(name: str) -> bool:
-    return shutil.which(name) is not None
-
-
-__all__ = ["Executor", "Member", "World", "has_program", "processes", "read", "wait_for", "world"]

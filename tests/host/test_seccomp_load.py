@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from onggi.plan.seccomp import compile_seccomp, docker_profile, resolve_profile
-from onggi.spec.runtime import LinuxSeccomp, LinuxSyscall
+from onggi.plan.seccomp.tables import native_arch, syscall_numbers
+from onggi.spec.runtime import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 
 # In a process of its own, since a filter stays: load it from stdin, make calls, print what came of them.
 CHILD = """
@@ -23,7 +24,7 @@ assert libc.syscall(ctypes.c_long(int(sys.argv[2])), 1, flags, ctypes.byref(filt
 for call in sys.argv[3:]:
     numbers = [ctypes.c_long(int(word)) for word in call.split(",")]
     result = libc.syscall(*numbers)
-    print(errno.errorcode[ctypes.get_errno()] if result == -1 else "ok")
+    print(errno.errorcode.get(ctypes.get_errno(), ctypes.get_errno()) if result == -1 else "ok")
 """
 SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 # getpid; socket of AF_UNIX, AF_ALG and AF_VSOCK; io_uring_setup; clone3; a call that is not there yet
@@ -63,14 +64,24 @@ def test_without_a_filter_that_matters_the_calls_are_the_kernels_own() -> None:
 
 
 def test_a_long_filter_with_far_jumps() -> None:
+    """Each call fails with an errno of its own when its sixth argument is a number of its own."""
+    numbers = syscall_numbers(native_arch(MACHINE))
     calls = tuple(
-        LinuxSyscall(names=(name,), action="SCMP_ACT_ERRNO", errno_ret=at)
-        for at, name in enumerate(("mkdirat", "getcwd", "io_uring_setup", "clone3"), 1)
+        LinuxSyscall(
+            names=(name,),
+            action="SCMP_ACT_ERRNO",
+            errno_ret=1000 + number,
+            args=(
+                LinuxSeccompArg(index=5, value=(number << 32) + 77, op="SCMP_CMP_EQ"),
+                LinuxSeccompArg(index=4, value=number, op="SCMP_CMP_NE"),
+            ),
+        )
+        for name, number in numbers.items()
     )
-    profile = resolve_profile(docker_profile(), capabilities=("CAP_SYS_ADMIN",), arch=MACHINE, kernel=(6, 1))
-    merged = LinuxSeccomp(
-        default_action="SCMP_ACT_ALLOW",
-        architectures=profile.architectures,
-        syscalls=(*calls, *(call for call in profile.syscalls or () if call.args)),
-    )
-    assert outcomes(merged, CALLS[MACHINE])[4:6] == ["ESRCH", "EINTR"]
+    profile = LinuxSeccomp(default_action="SCMP_ACT_ALLOW", syscalls=calls)
+    assert compile_seccomp(profile, MACHINE).instructions > 2000
+    chosen = [numbers[name] for name in ("getpid", "gettid", "getuid", "clone3", "io_uring_setup", "mseal")]
+    assert outcomes(profile, [f"{number},0,0,0,0,1,{(number << 32) + 77}" for number in chosen]) == [
+        str(1000 + number) for number in chosen
+    ]
+    assert outcomes(profile, [f"{numbers['getpid']},0,0,0,0,1,77"]) == ["ok"]

@@ -327,9 +327,9 @@ CASES: list[tuple[LinuxResources, list[str], list[str]]] = [
     (LinuxResources(cpu=LinuxCPU(shares=0, quota=0, period=0, cpus="", mems="")), [], []),
     (LinuxResources(cpu=LinuxCPU(idle=1)), ["cpu.idle = 1"], ["cpu.idle = 1"]),
     (
-        LinuxResources(cpu=LinuxCPU(idle=1, shares=2)),
-        ["cpu.idle = 0", "cpu.shares = 2", "cpu.idle = 1"],
-        ["cpu.idle = 0", "cpu.weight = 1", "cpu.idle = 1"],
+        LinuxResources(cpu=LinuxCPU(idle=0, shares=2)),
+        ["cpu.idle = 0", "cpu.shares = 2"],
+        ["cpu.idle = 0", "cpu.weight = 1"],
     ),
     (
         LinuxResources(cpu=LinuxCPU(cpus="0-1", mems="0")),
@@ -517,6 +517,14 @@ def test_what_v2_ignores_is_told() -> None:
         "disabling the OOM killer",
         "memory swappiness",
     ]
+
+
+def test_an_idle_group_has_no_shares() -> None:
+    resources = LinuxResources(cpu=LinuxCPU(idle=1, shares=512))
+    for host in ("v1", "v2-delegated"):
+        assert limits(resources, facts_of(host)) == ["cpu.idle = 1"]
+        [note] = plan_cgroup(resources, PATH, facts_of(host)).notes
+        assert note.startswith("CPU shares have no effect")
 
 
 # -- refusals ----------------------------------------------------------------------------------------------

@@ -56,8 +56,10 @@ def test_ordinary_calls_are_allowed_on_every_abi() -> None:
 
 @pytest.mark.parametrize(
     ("family", "verdict"),
-    [(1, ALLOW), (AF_INET, ALLOW), (11, ALLOW), (12, EPERM), (18, ALLOW), (AF_CAIF, EPERM), (AF_ALG, EPERM)]
-    + [(AF_NFC, ALLOW), (AF_VSOCK, EPERM), (AF_MCTP, ALLOW), (AF_MAX, EPERM), ((1 << 32) | AF_INET, EPERM)],
+    [
+        *((family, ALLOW) for family in (1, AF_INET, 11, 13, 18, AF_NFC, AF_MCTP)),
+        *((family, EPERM) for family in (12, 19, AF_CAIF, AF_ALG, AF_VSOCK, AF_MAX, (1 << 32) | AF_INET)),
+    ],
 )
 def test_socket_families(family: int, verdict: int) -> None:
     assert call(docker(), "socket", family) == verdict
@@ -243,12 +245,13 @@ JSON = st.recursive(
 )
 
 
-@given(
-    default=JSON, rules=st.lists(st.fixed_dictionaries({}, optional={key: JSON for key in (*RULE, "args", "includes")}))
-)
+RULES = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys((*RULE, "args", "includes"), JSON)))
+
+
+@given(default=JSON, rules=RULES)
 def test_any_document_is_a_profile_or_an_invalid_argument(default: Any, rules: list[Any]) -> None:
     try:
-        resolved = resolve({"defaultAction": default, "syscalls": rules})
-        compile_seccomp(resolved, "x86_64")
-    except InvalidArgument as error:
-        assert str(error).startswith("seccomp")
+        program = compile_seccomp(resolve({"defaultAction": default, "syscalls": rules}), "x86_64")
+    except InvalidArgument:
+        return
+    assert program.instructions > 0

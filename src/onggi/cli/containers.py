@@ -1,6 +1,7 @@
 """The container commands: parse, ask the engine, render."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -98,7 +99,8 @@ def run(state: State, /, **options: Any) -> int:
             raise
     except BaseException:
         if request.auto_remove:
-            containers.remove(container.id, force=True, volumes=True)
+            with suppress(NotFound):  # folding may have been faster
+                containers.remove(container.id, force=True, volumes=True)
         raise
     spawner.carry()
 

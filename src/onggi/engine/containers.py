@@ -7,6 +7,7 @@ container's lock and in the order that a kill at any moment forgives.
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ from onggi.base.errors import (
 from onggi.base.ids import ContainerID, random_name
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding, remove_records
+from onggi.engine.handles import Handle
 from onggi.engine.images import Images
 from onggi.engine.sessions import Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, launch
@@ -186,6 +188,24 @@ class Containers:
             else:
                 mounts.append(mount)
         return msgspec.structs.replace(request, mounts=tuple(mounts))
+
+    def run(
+        self, image: str, command: Sequence[str] = (), *, name: str | None = None, request: ContainerRequest | None = None
+    ) -> Handle:
+        """Make a container of `image` and start it; `request` says everything else. Raises LaunchFailed."""
+        wanted = msgspec.structs.replace(request or ContainerRequest(), image=image, command=tuple(command) or None)
+        container = self.create(wanted, name=name)
+        try:
+            self.start(container.id)
+        except BaseException:
+            with suppress(NotFound):
+                self.remove(container.id, force=True)
+            raise
+        return Handle(self, container.id)
+
+    def handle(self, ref: str) -> Handle:
+        """Give a container as an object. Raises NotFound."""
+        return Handle(self, self.get(ref).id)
 
     def start(self, ref: str, *, client: int | None = None, spawn: Spawn | None = None, facts: Facts | None = None) -> Container:
         """Start a container; one that runs already stays as it is.

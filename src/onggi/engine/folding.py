@@ -23,6 +23,7 @@ RELEASE_TIMEOUT_S: Final = 30.0
 _ALIVE: Final = ("running", "paused")
 _ANY: Final = ("created", "running", "paused", "exited", "dead")
 LOST: Final = "the supervisor was lost; the container ended with it"
+FAILED: Final = "a step of its start failed"
 REBOOTED: Final = "the machine was restarted; the container ended with it"
 
 
@@ -101,14 +102,16 @@ class Folding:
                 self._clear(id, run)
             return
         started = present and context.files.look(f"{run}/state") is not None
-        if row.state in _ALIVE or (record is not None and row.state == "created") or (started and row.state == "created"):
+        if record is not None and record.failed:
+            row = self._record_failure(row, record)
+        elif row.state in _ALIVE or (record is not None and row.state == "created") or (started and row.state == "created"):
             row = self._record_end(row, record, present)
         elif record is not None and row.state == "exited" and record.at_ns > row.finished_ns:
             row = self._record_end(row, record, present)
         if not alive:
             if present:
                 self._clear(id, run)
-            if row.auto_remove and row.state in ("exited", "dead"):
+            if row.auto_remove and (row.state in ("exited", "dead") or (record is not None and record.failed)):
                 self._remove(row)
 
     def _record_end(self, row: Container, record: ExitRecord | None, present: bool) -> Container:
@@ -135,6 +138,15 @@ class Folding:
             # The name is free from now on; files follow when the kernel has let them go.
             change = msgspec.structs.replace(change, name=None)
         return context.containers.change(row.id, _ANY, change)
+
+    def _record_failure(self, row: Container, record: ExitRecord) -> Container:
+        """Record a start that failed, where its starter did not live to say how."""
+        state = "exited" if row.state in _ALIVE else row.state
+        code = row.exit_code or record.status
+        change = Change(state=state, pid=0, exit_code=code, error=row.error or FAILED)
+        if row.auto_remove:
+            change = msgspec.structs.replace(change, name=None)
+        return self._context.containers.change(row.id, _ANY, change)
 
     def _clear(self, id: str, run: str) -> None:
         """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""

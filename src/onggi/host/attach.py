@@ -90,6 +90,19 @@ class Attachment:
         """Close stdin."""
         self._send(b"e")
 
+    def feed(self, data: bytes) -> None:
+        """Send all of stdin and close it; what nobody reads any more is no error."""
+        try:
+            self.send_input(data)
+            self.end_input()
+        except FailedPrecondition:
+            return
+
+    @property
+    def end(self) -> tuple[int, int] | None:
+        """How it ended, (exit code, signal), once `output` is exhausted; None when the supervisor is gone."""
+        return self._end
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the container's first process, by the supervisor's pidfd: never to another."""
         self._send(b"s" + bytes([number]))

@@ -25,12 +25,16 @@ class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How a container ended. `kept` has the first 4 KiB of the files that the plan wanted to keep."""
+    """How a container ended. `kept` has the first 4 KiB of the files that the plan wanted to keep.
+
+    `failed`: it never ran, since a step of its start failed.
+    """
 
     code: int
     signal: int
     at_ns: int
     lost_records: int = 0
+    failed: bool = False
     kept: dict[str, bytes] = {}
 
     @property
@@ -73,6 +77,7 @@ def parse_exit(data: bytes) -> ExitRecord:
             signal=int(fields["signal"]),
             at_ns=int(fields["time"]),
             lost_records=int(fields.get("lost", "0")),
+            failed="failed" in fields,
             kept=kept,
         )
     except (KeyError, ValueError):

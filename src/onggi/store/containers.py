@@ -76,7 +76,7 @@ class Containers:
         text, if the name is taken, and InvalidArgument if it is none.
         """
         if container.name is not None:
-            check_container_name(container.name)
+            container = msgspec.structs.replace(container, name=check_container_name(container.name))
         place = self.directory(container.id)
         made = False
         try:

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from onggi.base.errors import InvalidArgument, NotSupported
-from onggi.plan.cgroup.host import Home, Host, Wanted
+from onggi.plan.cgroup.host import Home, Host, Note, Wanted
 from onggi.spec.runtime import LinuxCPU
 
 _MIN_SHARES: Final = 2
@@ -59,14 +59,10 @@ def _check(cpu: LinuxCPU, host: Host) -> None:
 
 
 def _version1(cpu: LinuxCPU, home: Home) -> Wanted:
-    if cpu.shares:
-        # The kernel would clamp without a word.
-        if not _MIN_SHARES <= cpu.shares <= _MAX_SHARES:
-            end, bound = ("minimum", _MIN_SHARES) if cpu.shares < _MIN_SHARES else ("maximum", _MAX_SHARES)
-            raise InvalidArgument(f"the {end} allowed cpu-shares is {bound}, not {cpu.shares}")
-        yield from _weighted(cpu, home, "cpu.shares", cpu.shares)
-    elif cpu.idle is not None:
-        yield home.write("cpu.idle", cpu.idle)
+    if cpu.shares and not _MIN_SHARES <= cpu.shares <= _MAX_SHARES:  # the kernel would clamp without a word
+        end, bound = ("minimum", _MIN_SHARES) if cpu.shares < _MIN_SHARES else ("maximum", _MAX_SHARES)
+        raise InvalidArgument(f"the {end} allowed cpu-shares is {bound}, not {cpu.shares}")
+    yield from _weighted(cpu, home, "cpu.shares", cpu.shares or 0)
     if cpu.period:
         yield home.write("cpu.cfs_period_us", cpu.period)
     if cpu.quota:
@@ -80,10 +76,7 @@ def _version1(cpu: LinuxCPU, home: Home) -> Wanted:
 
 
 def _version2(cpu: LinuxCPU, home: Home) -> Wanted:
-    if cpu.shares:
-        yield from _weighted(cpu, home, "cpu.weight", weight_of_shares(cpu.shares))
-    elif cpu.idle is not None:
-        yield home.write("cpu.idle", cpu.idle)
+    yield from _weighted(cpu, home, "cpu.weight", weight_of_shares(cpu.shares or 0))
     if cpu.quota or cpu.period:
         quota = str(cpu.quota) if cpu.quota and cpu.quota > 0 else "max"
         yield home.write("cpu.max", f"{quota} {cpu.period or _DEFAULT_PERIOD_US}")
@@ -92,12 +85,13 @@ def _version2(cpu: LinuxCPU, home: Home) -> Wanted:
 
 
 def _weighted(cpu: LinuxCPU, home: Home, file: str, weight: int) -> Wanted:
-    # An idle group takes no weight (EINVAL), so idle is off while that is written.
+    """Write weight and idle class. An idle group takes no weight (EINVAL), and one that becomes idle loses its own."""
     if cpu.idle is not None:
-        yield home.write("cpu.idle", 0)
-    yield home.write(file, weight)
-    if cpu.idle:
-        yield home.write("cpu.idle", 1)
+        yield home.write("cpu.idle", cpu.idle)
+    if cpu.shares and not cpu.idle:
+        yield home.write(file, weight)
+    elif cpu.shares:
+        yield Note("CPU shares have no effect: the container is in the idle class (linux.resources.cpu.idle)")
 
 
 def _check_list(asked: str, online: str, what: str) -> None:

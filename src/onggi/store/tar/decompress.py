@@ -201,14 +201,15 @@ class LayerStream:
                 if not (following := self._next_member(decompressor)):
                     break
                 decompressor = following
-            data = b""
+            data, exhausted = b"", False
             if decompressor.needs_input:
                 data, self._input = self._input or self._read(), b""
+                exhausted = not data
             try:
                 piece = decompressor.decompress(data, _PIECE)
             except _broken as error:
                 raise Corrupt(f"the {self.compression} stream of the layer is damaged: {error}") from None
-            if not (data or piece or decompressor.eof):
+            if exhausted and not piece and not decompressor.eof:
                 raise Corrupt(f"the {self.compression} stream of the layer is truncated")
             self._member_bytes += len(piece)
             if piece:

@@ -74,6 +74,11 @@ def format_time(time_ns: int) -> bytes:
     return b"-" + text if time_ns < 0 else text
 
 
+def is_xattr(key: bytes) -> bool:
+    """Say whether the record is an extended attribute."""
+    return key.startswith((_XATTR, _LIBARCHIVE))
+
+
 def parse_xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """Collect extended attributes in star's form (raw) and libarchive's (encoded); raises Corrupt."""
     found: dict[bytes, bytes] = {}

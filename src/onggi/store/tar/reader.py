@@ -18,7 +18,7 @@ from onggi.base.names import shown
 from . import sparse
 from .entry import LIMITS, Entry, Kind, Limits
 from .fields import BLOCK, ZERO_BLOCK, Header, number, parse_header, repeated_number, text
-from .pax import SECOND_NS, Records, parse_number, parse_records, parse_time, parse_xattrs
+from .pax import SECOND_NS, Records, is_xattr, parse_number, parse_records, parse_time, parse_xattrs
 from .window import BUFFER_BYTES, ByteStream, Window
 
 _KINDS: Final = {kind.value: kind for kind in Kind} | {b"\0": Kind.REGULAR, b"7": Kind.REGULAR, b"S": Kind.REGULAR}
@@ -68,7 +68,10 @@ class TarReader:
         window = self._window
         for offset, length in self._extents:
             while length:
-                piece = window.some(length)
+                try:
+                    piece = window.some(length)
+                except Corrupt as error:
+                    raise _at(error, window.offset, b"") from None
                 self._left -= len(piece)
                 yield offset, piece
                 offset += len(piece)
@@ -144,7 +147,7 @@ class TarReader:
         for key, value in records:
             if key in _NEVER_GLOBAL or key.startswith(b"GNU.sparse."):
                 raise Corrupt(f"its global header gives every file the same {shown(key)}")
-            if value:
+            if value or is_xattr(key):
                 self._global[key] = value
             else:
                 self._global.pop(key, None)
@@ -187,13 +190,14 @@ class TarReader:
         )
 
     def _overrides(self, long: dict[bytes, bytes], records: Records) -> dict[bytes, bytes]:
-        """Put together what extended headers say about the next entry: the last one counts, an empty value takes back.
+        """Put together what extended headers say about the next entry: the last one counts, an empty value takes back
+        (except an attribute's, which may be empty).
 
         GNU's long names become `path` and `linkpath`; with a different one of PAX there would be two names.
         """
         pax = dict(self._global)
         for key, value in records:
-            if value:
+            if value or is_xattr(key):
                 pax[key] = value
             else:
                 pax.pop(key, None)

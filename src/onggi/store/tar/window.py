@@ -33,7 +33,7 @@ class Window:
     def exactly(self, count: int) -> bytes:
         """Take exactly `count` bytes, at most a buffer; raises Corrupt if the stream ends before."""
         if not self._have(count):
-            raise Corrupt("the archive ends in the middle of it: it is truncated")
+            raise Corrupt("the archive ends here in the middle of an entry: it is truncated")
         return self._take(count).tobytes()
 
     def block_or_end(self, count: int) -> bytes | None:
@@ -45,7 +45,7 @@ class Window:
     def some(self, most: int) -> memoryview:
         """Take from one byte to `most`, whatever there is; raises Corrupt if there is none."""
         if self._start == self._end and not self._have(1):
-            raise Corrupt("the archive ends in the middle of it: it is truncated")
+            raise Corrupt("the archive ends here in the middle of an entry: it is truncated")
         return self._take(min(most, self._end - self._start))
 
     def skip(self, count: int) -> None:
