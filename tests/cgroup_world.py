@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from onggi.host.bpf import replace_device_filter
 from onggi.host.cgroupfs import kill_members, probe_cgroups, remove_cgroup
-from onggi.plan.cgroup import CgroupPlan, plan_cgroup
+from onggi.plan.cgroup import CgroupPlan, plan_directories
 from onggi.plan.facts import CgroupFacts
 from onggi.plan.ops import FilterDevices, Hole, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
 
@@ -135,7 +135,7 @@ class World:
     def path(self, name: str = "c1") -> str:
         """Give a path beneath the private parent; it is cleared away at the end."""
         path = f"{self.parent}/{name}"
-        self._made.append(plan_cgroup(None, path, self.facts, default_devices=()).directories)
+        self._made.append(plan_directories(path, self.facts))
         return path
 
     def make(self, plan: CgroupPlan) -> CgroupPlan:
@@ -145,7 +145,7 @@ class World:
 
     def clear(self) -> None:
         """End all members, remove the cgroups and the parent."""
-        parent = plan_cgroup(None, self.parent, self.facts, default_devices=()).directories
+        parent = plan_directories(self.parent, self.facts)
         for directories in (*self._made, parent):
             kill_members(directories)
             remove_cgroup(directories)

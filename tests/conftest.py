@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 import onggi
 from launcher import build
+from onggi.host.launcher import Launcher
 
 # Machines are shared: what is slow today is no failure.
 settings.register_profile("onggi", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,11 +62,23 @@ def crash_launcher_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compile_launcher(directory: Path, *extra: str) -> Path:
-    """Compile the launcher into `directory`."""
-    out = directory / "onggi-launcher"
+    """Compile the launcher into `directory`, with its build id beside it as in the package."""
+    out, name = directory / "onggi-launcher", build.build_id()
     with build.compiler() as cc:
-        build.compile_launcher(cc, out, build=build.build_id(), extra=extra)
+        build.compile_launcher(cc, out, build=name, extra=extra)
+    (directory / "build-id").write_text(name + "\n")
     return out
+
+
+def open_launcher(program: Path, **environment: str) -> Launcher:
+    """Give the executor of plans that drives this program; `environment` is for a crash-test one."""
+    return Launcher(program, program.with_name("build-id").read_text().strip(), environment or None)
+
+
+@pytest.fixture(scope="session")
+def launcher(launcher_path: Path) -> Launcher:
+    """Give what executes plans, with the launcher that belongs to these sources."""
+    return open_launcher(launcher_path)
 
 
 @pytest.fixture(scope="session")

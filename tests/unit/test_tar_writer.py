@@ -31,7 +31,7 @@ def entries(draw: st.DrawFn) -> Entry:
         device=draw(st.tuples(st.integers(0, 4095), st.integers(0, 2**20 - 1)))
         if kind in (Kind.CHARACTER, Kind.BLOCK)
         else (0, 0),
-        xattrs=draw(st.dictionaries(PARTS.filter(lambda p: b"=" not in p).map(b"user.".__add__), st.binary())),
+        xattrs=draw(st.dictionaries(st.one_of(PARTS, st.sampled_from([b"a=b", b"%3D", b"%253D="])).map(b"user.".__add__), st.binary())),
     )
 
 

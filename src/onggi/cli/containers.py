@@ -12,8 +12,9 @@ from onggi.base.units import bytes_size, parse_duration, parse_time
 from onggi.cli.app import Command, Group, State
 from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
 from onggi.cli.flags import RUN_OPTIONS, make_request, with_options
+from onggi.cli.images import image_document
 from onggi.cli.inspect import container_document
-from onggi.cli.render import age, quoted_command, status, table
+from onggi.cli.render import age, each, quoted_command, status, table
 from onggi.engine.containers import parse_signal
 from onggi.engine.sessions import Session
 from onggi.host.attach import STDERR, STDIN, STDOUT, Attachment
@@ -163,7 +164,7 @@ def start(state: State, /, containers: tuple[str, ...], attached: bool, interact
     engine, caller = state.engine, state.caller
     facts = caller.facts(engine.system.facts)
     if not attached and not interactive:
-        return _each(state, containers, lambda ref: engine.containers.start(ref, spawn=caller.spawn, facts=facts))
+        return each(state, containers, lambda ref: engine.containers.start(ref, spawn=caller.spawn, facts=facts))
     if len(containers) > 1:
         raise InvalidArgument("you cannot start and attach multiple containers at once")
     request = engine.containers.request(containers[0])
@@ -180,20 +181,6 @@ def start(state: State, /, containers: tuple[str, ...], attached: bool, interact
     spawner.carry()
 
 
-def _each(state: State, refs: tuple[str, ...], action: Any) -> int:
-    """Do something to each container and print its name; go on after a failure, and fail at the end."""
-    code = 0
-    for ref in refs:
-        try:
-            action(ref)
-        except OnggiError as error:
-            state.caller.err(f"onggi: {error}\n")
-            code = 1
-        else:
-            state.caller.out(f"{ref}\n")
-    return code
-
-
 @click.command(cls=Command)
 @click.option("-s", "--signal", "name", default=None, help="Signal to send first")
 @click.option("-t", "--timeout", "--time", type=int, default=None, help="Seconds until it is killed")
@@ -202,7 +189,7 @@ def _each(state: State, refs: tuple[str, ...], action: Any) -> int:
 def stop(state: State, /, containers: tuple[str, ...], name: str | None, timeout: int | None) -> int:
     """Stop running containers."""
     number = parse_signal(name) if name else None
-    return _each(state, containers, lambda ref: state.engine.containers.stop(ref, timeout_s=timeout, number=number))
+    return each(state, containers, lambda ref: state.engine.containers.stop(ref, timeout_s=timeout, number=number))
 
 
 @click.command(cls=Command)
@@ -212,7 +199,7 @@ def stop(state: State, /, containers: tuple[str, ...], name: str | None, timeout
 def kill(state: State, /, containers: tuple[str, ...], name: str) -> int:
     """Send a signal to running containers."""
     number = parse_signal(name)
-    return _each(state, containers, lambda ref: state.engine.containers.kill(ref, number=number))
+    return each(state, containers, lambda ref: state.engine.containers.kill(ref, number=number))
 
 
 @click.command(cls=Command)
@@ -230,7 +217,7 @@ def restart(state: State, /, containers: tuple[str, ...], name: str | None, time
         engine.containers.stop(ref, timeout_s=timeout, number=number)
         return engine.containers.start(ref, spawn=caller.spawn, facts=facts)
 
-    return _each(state, containers, again)
+    return each(state, containers, again)
 
 
 @click.command(cls=Command)
@@ -238,7 +225,7 @@ def restart(state: State, /, containers: tuple[str, ...], name: str | None, time
 @pass_state
 def pause(state: State, /, containers: tuple[str, ...]) -> int:
     """Freeze all processes of containers."""
-    return _each(state, containers, state.engine.containers.pause)
+    return each(state, containers, state.engine.containers.pause)
 
 
 @click.command(cls=Command)
@@ -246,7 +233,7 @@ def pause(state: State, /, containers: tuple[str, ...]) -> int:
 @pass_state
 def unpause(state: State, /, containers: tuple[str, ...]) -> int:
     """Let frozen containers go on."""
-    return _each(state, containers, state.engine.containers.unpause)
+    return each(state, containers, state.engine.containers.unpause)
 
 
 @click.command(cls=Command)
@@ -276,7 +263,7 @@ def rm(state: State, /, containers: tuple[str, ...], force: bool, volumes: bool)
                 raise
             state.caller.err(f"Error response from daemon: No such container: {ref}\n")
 
-    return _each(state, containers, remove)
+    return each(state, containers, remove)
 
 
 @click.command(cls=Command)
@@ -409,14 +396,17 @@ def attach(state: State, /, container: str, no_stdin: bool, sig_proxy: bool, det
 @click.argument("containers", nargs=-1, required=True)
 @pass_state
 def inspect(state: State, /, containers: tuple[str, ...]) -> int:
-    """Describe containers in full, as JSON."""
+    """Describe containers or images in full, as JSON."""
     documents, code = [], 0
     for ref in containers:
         try:
             documents.append(container_document(state.engine, ref))
         except NotFound:
-            state.caller.err(f"Error: No such object: {ref}\n")
-            code = 1
+            try:
+                documents.append(image_document(state, ref))
+            except NotFound:
+                state.caller.err(f"Error: No such object: {ref}\n")
+                code = 1
     state.caller.out(msgspec.json.format(msgspec.json.encode(documents), indent=4).decode() + "\n")
     return code
 

@@ -1,8 +1,10 @@
 """Tables and times as `docker` prints them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from onggi.base.errors import OnggiError
 from onggi.base.units import human_duration
+from onggi.cli.app import State
 from onggi.store.containers import Container
 
 
@@ -38,3 +40,18 @@ def quoted_command(words: Sequence[str], *, whole: bool) -> str:
     if not whole and len(text) > 20:
         text = text[:19] + "…"
     return f'"{text}"'
+
+
+def each(state: State, refs: Sequence[str], action: Callable[[str], object], *, echo: bool = True) -> int:
+    """Do something to each object and print its name; go on after a failure, and fail at the end."""
+    code = 0
+    for ref in refs:
+        try:
+            action(ref)
+        except OnggiError as error:
+            state.caller.err(f"onggi: {error}\n")
+            code = 1
+        else:
+            if echo:
+                state.caller.out(f"{ref}\n")
+    return code

@@ -1,21 +1,17 @@
 """The commands about the whole: `system`, `images`, `plan`, `version`, `info`."""
 
 import os
-import time
 
 import click
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.base.units import human_size
 from onggi.cli.app import Command, Group, State
-from onggi.cli.render import age, table
 from onggi.host.probe import probe_facts
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.explain import explain_plan
 from onggi.plan.facts import Facts
 from onggi.plan.rootfs import Directory
-from onggi.spec.reference import parse_reference
 from onggi.spec.runtime import parse_spec
 
 pass_state = click.make_pass_decorator(State)
@@ -27,7 +23,7 @@ def register(cli: Group) -> None:
     for command in (check, reset, info):
         group.add_command(command)
     cli.add_command(group)
-    for command in (plan, version, info, images):
+    for command in (plan, version, info):
         cli.add_command(command)
 
 
@@ -127,25 +123,4 @@ def version(state: State, /) -> int:
     except PackageNotFoundError:
         number = "from a source tree"
     state.caller.out(f"onggi {number}\n")
-    return 0
-
-
-@click.command(cls=Command)
-@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
-@pass_state
-def images(state: State, /, quiet: bool, no_trunc: bool) -> int:
-    """List images."""
-    now = time.time_ns()
-    rows = []
-    for image in state.engine.images.list():
-        id = str(image.id) if no_trunc else image.id.hex[:12]
-        for reference in image.references or ("",):
-            name = parse_reference(reference) if reference else None
-            familiar, tag = (name.familiar_name, name.tag or "<none>") if name else ("<none>", "<none>")
-            rows.append((familiar, tag, id, age(image.created_ns, now), human_size(image.size_bytes)))
-    if quiet:
-        state.caller.out("".join(f"{id}\n" for id in dict.fromkeys(row[2] for row in rows)))
-        return 0
-    state.caller.out(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
     return 0

@@ -18,6 +18,7 @@ from onggi.host.paths import make_private_directory
 from onggi.host.probe import probe_facts, read_boot_id
 from onggi.store import containers, content, images, layers, leases, snapshots, sweep, unsynced, volumes
 from onggi.store.check import Checker
+from onggi.store.gc import Collector
 from onggi.store.root import StateRoot
 from onggi.store.tar.pack import hash_layer
 from onggi.store.tar.unpack import unpack_layer
@@ -113,6 +114,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         volumes=volumes.Volumes(root),
         leases=held,
         checker=checker,
+        collector=Collector(root, held),
     )
 
 

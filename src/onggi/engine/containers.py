@@ -20,6 +20,7 @@ from onggi.base.errors import (
     OnggiError,
 )
 from onggi.base.ids import ContainerID, random_name
+from onggi.engine.committing import commit_container, export_container
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding, remove_records
 from onggi.engine.handles import Handle
@@ -36,7 +37,10 @@ from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
 from onggi.spec.container import ContainerRequest, MountRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
+from onggi.spec.reference import parse_reference
 from onggi.store.containers import Change, Container
+from onggi.store.images import Image
+from onggi.store.tar.pack import Sink
 
 STOP_TIMEOUT_S: Final = 10
 _NAME_ATTEMPTS: Final = 8
@@ -432,6 +436,27 @@ class Containers:
             context.root.discard(run)
             raise
         return run
+
+    def export(self, ref: str, sink: Sink) -> None:
+        """Write the whole root file system of a container as a tar."""
+        export_container(self._context, self.get(ref), sink)
+
+    def commit(
+        self, ref: str, *, name: str | None = None, author: str = "", message: str = "", pause: bool = True
+    ) -> Image:
+        """Make an image of what a container has changed; a running one is paused meanwhile unless told otherwise."""
+        container = self.get(ref)
+        paused = pause and container.state == "running"
+        if paused:
+            self.pause(container.id)
+        try:
+            reference = parse_reference(name).with_default_tag() if name else None
+            return commit_container(
+                self._context, container, decode_request(container), reference=reference, author=author, message=message
+            )
+        finally:
+            if paused:
+                self.unpause(container.id)
 
     def explain(self, request: ContainerRequest, *, facts: Facts | None = None) -> Plan:
         """Plan a container that is not made; its id is zeros."""

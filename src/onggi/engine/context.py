@@ -9,6 +9,7 @@ from onggi.plan.facts import Facts
 from onggi.store.check import Checker
 from onggi.store.containers import Containers
 from onggi.store.content import Content
+from onggi.store.gc import Collector
 from onggi.store.images import Images
 from onggi.store.layers import Layers
 from onggi.store.leases import Leases
@@ -39,6 +40,7 @@ class Context:
         volumes: Volumes,
         leases: Leases,
         checker: Checker,
+        collector: Collector,
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
@@ -54,6 +56,7 @@ class Context:
         self.volumes = volumes
         self.leases = leases
         self.checker = checker
+        self.collector = collector
         self._facts = facts
         self._known: Facts | None = None
 

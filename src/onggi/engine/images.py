@@ -1,16 +1,31 @@
 """Images as users know them: found, listed, described; and the one that is part of Onggi itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from onggi.base.errors import NotFound
+from onggi.base.errors import Conflict, NotFound, OnggiError
+from onggi.base.ids import ContainerID
+from onggi.engine.archives import Loaded, load_images, save_images
+from onggi.engine.committing import import_tree
 from onggi.engine.context import Context
-from onggi.spec.digest import Digest, DiffID
-from onggi.spec.image_config import ContainerConfig, ImageConfig, RootFS, parse_image_config, print_image_config
-from onggi.spec.reference import parse_reference
+from onggi.engine.layering import settle_layer
+from onggi.spec.digest import Digest
+from onggi.spec.image_config import (
+    MAX_IMAGE_CONFIG_BYTES,
+    ContainerConfig,
+    ImageConfig,
+    RootFS,
+    parse_image_config,
+    print_image_config,
+)
+from onggi.spec.platform import Platform, machine_platform
+from onggi.spec.reference import Reference, parse_reference
+from onggi.store.gc import Collected
 from onggi.store.images import Image
 from onggi.store.layers import Layer
-from onggi.store.tar.pack import hash_layer
+from onggi.store.tar.decompress import Source
+from onggi.store.tar.pack import Sink
 
 HELLO: Final = "hello"
 _EMBEDDED: Final = Path(__file__).parent.parent / "data" / HELLO
@@ -44,9 +59,96 @@ class Images:
         """Give an image's whole config."""
         return self._context.images.config(self._context.images.resolve(ref).id)
 
-    def list(self) -> list[Image]:
+    def list(self) -> Sequence[Image]:
         """List all images, newest first."""
         return self._context.images.list()
+
+    def get(self, ref: str) -> Image:
+        """Find an image that is here. Raises NotFound."""
+        return self._context.images.resolve(ref)
+
+    def raw_config(self, image: Image) -> bytes:
+        """Give an image's config as it is stored."""
+        return self._context.content.read(image.id, MAX_IMAGE_CONFIG_BYTES)
+
+    def layers(self, image: Image) -> tuple[Layer, ...]:
+        """Give an image's layers, lowest first."""
+        return self._context.images.layers(image.id)
+
+    def tag(self, ref: str, name: str) -> None:
+        """Give an image one more name."""
+        image = self._context.images.resolve(ref)
+        self._context.images.tag(parse_reference(name).with_default_tag(), image.id, manifest=image.manifest)
+
+    def save(self, refs: Sequence[str], sink: Sink) -> None:
+        """Write images to an archive that is an OCI layout and a docker-archive at once."""
+        save_images(self._context, refs, sink)
+
+    def load(self, source: Source) -> Sequence[Loaded]:
+        """Take in the images of an archive, of either kind, compressed or not."""
+        return load_images(self._context, source, self._platform())
+
+    def import_tree(
+        self, source: Source, *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
+    ) -> Image:
+        """Make an image of one layer from the tar of a root file system."""
+        reference = parse_reference(name).with_default_tag() if name else None
+        return import_tree(
+            self._context,
+            source,
+            reference=reference,
+            message=message,
+            platform=self._platform(),
+            changed=config or ContainerConfig(),
+        )
+
+    def remove(self, ref: str, *, force: bool = False) -> tuple[tuple[str, ...], Digest | None]:
+        """Take a name away, and the image with its last one; gives the names and the image that went.
+
+        Raises Conflict, Docker's texts, for an image that containers use or that has several names.
+        """
+        context = self._context
+        image = context.images.resolve(ref)
+        reference = self._reference_of(ref, image)
+        if reference is not None and len(image.references) > 1:
+            context.images.untag(reference)
+            return (reference.familiar,), None
+        if reference is None and len(image.references) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - image is referenced in multiple repositories"
+            )
+        users = context.images.users(image.id)
+        alive = {c.id: c.state for c in context.containers.list()}
+        running = [user for user in users if alive.get(ContainerID(user)) in ("running", "paused")]
+        if running:
+            raise Conflict(
+                f"conflict: unable to delete {image.id.hex[:12]} (cannot be forced) - "
+                f"image is being used by running container {running[0][:12]}"
+            )
+        if users and not force:
+            kind = "remove repository reference" if reference else "delete"
+            what = f'"{reference.familiar}"' if reference else image.id.hex[:12]
+            raise Conflict(
+                f"conflict: unable to {kind} {what} (must force) - "
+                f"container {users[0][:12]} is using its referenced image {image.id.hex[:12]}"
+            )
+        names = context.images.remove(image.id)
+        self.collect()
+        return tuple(parse_reference(name).familiar for name in names), image.id
+
+    def collect(self) -> Collected:
+        """Remove every blob and layer that nothing refers to any more."""
+        return self._context.collector.collect()
+
+    def _reference_of(self, ref: str, image: Image) -> Reference | None:
+        try:
+            reference = parse_reference(ref).with_default_tag()
+        except OnggiError:
+            return None
+        return reference if str(reference) in image.references else None
+
+    def _platform(self) -> Platform:
+        return machine_platform(self._context.facts.arch)
 
     def _add_hello(self) -> Image:
         """Make the embedded image: one layer with one static program."""
@@ -57,7 +159,7 @@ class Images:
             place = context.root.place("snapshots", key, "fs")
             context.files.put(f"{place}/hello", (_EMBEDDED / "rootfs" / "hello").read_bytes(), mode=0o755)
             layer = context.snapshots.commit(key, lease=lease)
-            diff_id = self._settle(layer)
+            diff_id = settle_layer(context, layer)
             config = parse_image_config((_EMBEDDED / "config.json").read_bytes())
             rootfs = RootFS(type="layers", diff_ids=(diff_id,))
             config = ImageConfig(
@@ -66,15 +168,3 @@ class Images:
             return context.images.create(
                 print_image_config(config), [layer.id], references=[parse_reference(HELLO)], lease=lease
             )
-
-    def _settle(self, layer: Layer) -> DiffID:
-        """Hash the tar of a layer that was made here."""
-        context = self._context
-        fd = context.layers.open(layer.id)
-        try:
-            diff_id, _ = hash_layer(fd)
-        finally:
-            context.files.close(fd)
-        size_bytes = context.files.tree_bytes(context.root.place("snapshots", layer.id, "fs"))
-        context.layers.settle(layer.id, diff_id, size_bytes)
-        return diff_id

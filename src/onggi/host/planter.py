@@ -153,7 +153,7 @@ class Planter:
         self._attach(held.fd, attributes.xattrs)
         if held.setgid != bool(mode & stat.S_ISGID):
             self._held[path] = _Held(held.fd, held.inode, not held.setgid, held.straight)
-        self._note(path, _Noted(held.inode, attributes.mtime_ns, mode if mode & 0o700 != 0o700 else None))
+        self._note(path, held, attributes.mtime_ns, mode if mode & 0o700 != 0o700 else None)
 
     def symlink(self, path: bytes, attributes: Attributes, target: bytes) -> None:
         """Make a symbolic link; its target is only text."""
@@ -285,10 +285,18 @@ class Planter:
                     raise
                 self.lost_xattrs += 1
 
-    def _note(self, path: bytes, noted: _Noted) -> None:
+    def _note(self, path: bytes, held: _Held, mtime_ns: int, mode: int | None) -> None:
+        if not held.straight:
+            path = self._straightened(held.fd, path)
         if path not in self._noted:
             self._count(path)
-        self._noted[path] = noted
+        self._noted[path] = _Noted(held.inode, mtime_ns, mode)
+
+    def _straightened(self, fd: int, path: bytes) -> bytes:
+        """Give the path of a directory without symbolic links: they may lead elsewhere by the end."""
+        top = os.readlink(through(self._root)).rstrip(b"/") + b"/"
+        true = os.readlink(through(fd))
+        return true[len(top) :] if true.startswith(top) else path
 
     def _count(self, path: bytes) -> None:
         """Bound the memory that remembered paths take."""
@@ -349,7 +357,7 @@ class Planter:
         if self._owners and (self._uid or self._gid or held.setgid):
             os.fchown(held.fd, 0, 0)
         held = self._held[path] = _Held(held.fd, held.inode, False, held.straight)
-        self._note(path, _Noted(held.inode, 0, None))
+        self._note(path, held, 0, None)
         return held
 
     def _make_directory(self, path: bytes, *, replace: bool) -> tuple[_Held, bool]:

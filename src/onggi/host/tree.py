@@ -69,7 +69,7 @@ def open_beneath(root: int, path: bytes, flags: int = os.O_RDONLY, *, no_xdev: b
     return openat2(root, path or b".", flags, _INSIDE | (RESOLVE_NO_XDEV if no_xdev else 0))
 
 
-def open_straight(root: int, path: bytes, flags: int = OPEN_DIRECTORY, *, no_xdev: bool = False) -> int:
+def open_straight(root: int, path: bytes, flags: int = os.O_RDONLY | os.O_DIRECTORY, *, no_xdev: bool = False) -> int:
     """Open `path` beneath `root`; ELOOP where it meets a symbolic link, EXDEV where it leaves the root."""
     return openat2(root, path or b".", flags, _STRAIGHT | (RESOLVE_NO_XDEV if no_xdev else 0))
 

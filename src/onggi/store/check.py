@@ -133,7 +133,8 @@ class Checker:
             again = tar is not None and self._content.find(Digest(tar)) is not None
             subject = f"layer {diff_id or id[:12]}"
             if lost and not again:
-                yield _trouble("lost", subject, _AGAIN, None)
+                rest = partial(self._root.discard, self._root.place(place)) if here else None
+                yield _trouble("lost", subject, _AGAIN, rest)
             elif lost or not here:
                 heal = partial(self._heal, id, diff_id if again else None, chain)
                 yield _trouble("missing", subject, "has no files", heal)

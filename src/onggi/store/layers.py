@@ -158,8 +158,13 @@ class Layers:
                 place = f"layers/{id}"
                 size = self._make(maker, diff_id, place)
                 with self._root.db.write() as db:
-                    id = self._record(db, id, diff_id, chain, form, place, size)
+                    lost = _find(db, diff_id, chain)
+                    if lost is not None:
+                        id = lost.id
+                    self._record(db, id, diff_id, chain, form, place, size)
                     protect(db, lease, "layer", id)
+            if lost is not None and lost.place != place:
+                self._root.discard(self._root.place(lost.place))
             return self.get(id)
 
     def settle(self, id: str, diff_id: DiffID, size_bytes: int) -> None:
@@ -266,20 +271,14 @@ class Layers:
 
     def _record(
         self, db: Connection, id: str, diff_id: DiffID, chain: ChainID | None, form: str, place: str, size: int
-    ) -> str:
-        known = _find(db, diff_id, chain)
-        if known is not None:
-            db.execute(
-                "UPDATE layers SET form = ?, place = ?, tar = ?, size = ?, unsynced = ?, lost = 0 WHERE id = ?",
-                (form, place, diff_id, size, self._root.boot_id, known.id),
-            )
-            return known.id
+    ) -> None:
+        """Write the row of a received layer, or heal the one that is there."""
         db.execute(
             "INSERT INTO layers (id, diff_id, chain, form, place, tar, size, created_ns, unsynced) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET form = excluded.form, "
+            "place = excluded.place, tar = excluded.tar, size = excluded.size, unsynced = excluded.unsynced, lost = 0",
             (id, diff_id, chain, form, place, diff_id, size, self._root.clock_ns(), self._root.boot_id),
         )
-        return id
 
     def _form(self, name: str) -> LayerForm:
         try:

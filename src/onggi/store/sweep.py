@@ -90,7 +90,7 @@ class Sweeper:
             if self._root.locks(area).probe(key):
                 continue
             info = self._root.files.look(self._root.place("ingest", name))
-            if info is not None and (not resumable or info.mtime_ns <= youngest_ns):
+            if info is not None and (not resumable or not resumable_for_s or info.mtime_ns <= youngest_ns):
                 yield Litter(kind="staged", place=f"ingest/{name}", area=area, lock=key)
 
     def _unrecorded(self, area: str, directory: str) -> Iterator[Litter]:

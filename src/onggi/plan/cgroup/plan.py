@@ -113,6 +113,11 @@ def plan_cgroup(
     )
 
 
+def plan_directories(path: str, facts: CgroupFacts) -> dict[str, str]:
+    """Give the directories that a cgroup at `path` has or would have, as `CgroupPlan.directories` does."""
+    return directories_of(find_places(path, facts))
+
+
 def plan_entry(directories: Mapping[str, str]) -> CgroupPlan:
     """Plan only the joining of a cgroup that is there, as `exec` needs it."""
     before: list[Op] = []

@@ -85,6 +85,8 @@ def parse_xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
     for key, value in pax.items():
         if key.startswith(_XATTR):
             name = key[len(_XATTR) :]
+            if b"%" in name:  # as GNU tar writes names with a character that no key can have
+                name = name.replace(b"%3D", b"=").replace(b"%25", b"%")
         elif key.startswith(_LIBARCHIVE):
             name, value = _unquote(key[len(_LIBARCHIVE) :]), _decode_base64(value)
         else:
@@ -96,8 +98,8 @@ def parse_xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 
 def format_xattrs(xattrs: dict[bytes, bytes]) -> Records:
-    """Give the records of extended attributes, sorted."""
-    return [(_XATTR + name, xattrs[name]) for name in sorted(xattrs)]
+    """Give the records of extended attributes."""
+    return [(_XATTR + name.replace(b"%", b"%25").replace(b"=", b"%3D"), value) for name, value in xattrs.items()]
 
 
 def _unquote(text: bytes) -> bytes:

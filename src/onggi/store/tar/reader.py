@@ -190,9 +190,9 @@ class TarReader:
         )
 
     def _overrides(self, long: dict[bytes, bytes], records: Records) -> dict[bytes, bytes]:
-        """Put together what extended headers say about the next entry: the last one counts, an empty value takes back
-        (except an attribute's, which may be empty).
+        """Put together what extended headers say about the next entry.
 
+        The last record counts; an empty value takes back, but an attribute may be empty.
         GNU's long names become `path` and `linkpath`; with a different one of PAX there would be two names.
         """
         pax = dict(self._global)

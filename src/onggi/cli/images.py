@@ -1,0 +1,285 @@
+"""The image commands: parse, ask the engine, render."""
+
+import os
+import sys
+import time
+from typing import Any, BinaryIO
+
+import click
+import msgspec
+
+from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.units import human_size, parse_time
+from onggi.cli.app import Command, Group, State
+from onggi.cli.render import age, each, table
+from onggi.spec.reference import parse_reference
+from onggi.spec.digest import DiffID
+from onggi.spec.image_config import History
+from onggi.store.images import Image
+
+pass_state = click.make_pass_decorator(State)
+
+
+def register(cli: Group) -> None:
+    """Add the image commands, and their management forms below `image`."""
+    group = Group("image", help="Manage images")
+    for command in (images, history, tag, rmi, save, load, import_):
+        cli.add_command(command)
+    for command, name in (
+        (images, "ls"),
+        (images, "list"),
+        (history, "history"),
+        (tag, "tag"),
+        (rmi, "rm"),
+        (save, "save"),
+        (load, "load"),
+        (import_, "import"),
+        (inspect, "inspect"),
+    ):
+        group.add_command(command, name)
+    cli.add_command(group)
+    cli.add_command(commit)
+    cli.add_command(export)
+
+
+@click.command(cls=Command)
+@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@pass_state
+def images(state: State, /, quiet: bool, no_trunc: bool) -> int:
+    """List images."""
+    now = time.time_ns()
+    rows = []
+    for image in state.engine.images.list():
+        id = str(image.id) if no_trunc else image.id.hex[:12]
+        made = _created(state, image)
+        for reference in image.references or ("",):
+            name = parse_reference(reference) if reference else None
+            familiar, tag = (name.familiar_name, name.tag or "<none>") if name else ("<none>", "<none>")
+            rows.append((familiar, tag, id, age(made, now) if made else "N/A", human_size(image.size_bytes, 3)))
+    if quiet:
+        state.caller.out("".join(f"{id}\n" for id in dict.fromkeys(row[2] for row in rows)))
+        return 0
+    state.caller.out(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
+    return 0
+
+
+def _created(state: State, image: Image) -> int:
+    created = state.engine.images.config(str(image.id)).created
+    return _time(created)
+
+
+def _time(text: str | None) -> int:
+    try:
+        return parse_time(text) if text else 0
+    except InvalidArgument:
+        return 0
+
+
+@click.command(cls=Command)
+@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@click.argument("image")
+@pass_state
+def history(state: State, /, image: str, quiet: bool, no_trunc: bool) -> int:
+    """Show the steps that made an image, and what each added."""
+    found = state.engine.images.get(image)
+    config = state.engine.images.config(image)
+    layers = list(state.engine.images.layers(found))
+    steps = config.history or ()
+    if not steps:
+        rows_of: list[tuple[int, History | None]] = [(layer.size_bytes, None) for layer in layers]
+    else:
+        sizes = iter([layer.size_bytes for layer in layers])
+        rows_of = [(0 if step.empty_layer else next(sizes, 0), step) for step in steps]
+    now = time.time_ns()
+    rows = []
+    for number, (size, entry) in enumerate(reversed(rows_of)):
+        id = (str(found.id) if no_trunc else found.id.hex[:12]) if number == 0 else "<missing>"
+        made = _time(entry.created) if entry else 0
+        text = (entry.created_by or "") if entry else ""
+        if not no_trunc and len(text) > 45:
+            text = text[:44] + "…"
+        comment = (entry.comment or "") if entry else ""
+        rows.append((id, age(made, now) if made else "N/A", text, human_size(size, 3), comment))
+    if quiet:
+        state.caller.out("".join(f"{row[0]}\n" for row in rows))
+        return 0
+    state.caller.out(table(("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"), rows))
+    return 0
+
+
+@click.command(cls=Command)
+@click.argument("image")
+@click.argument("name")
+@pass_state
+def tag(state: State, /, image: str, name: str) -> int:
+    """Give an image one more name."""
+    state.engine.images.tag(image, name)
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("-f", "--force", is_flag=True, help="Even if containers that do not run use it")
+@click.argument("images", nargs=-1, required=True)
+@pass_state
+def rmi(state: State, /, images: tuple[str, ...], force: bool) -> int:
+    """Remove images."""
+
+    def remove(ref: str) -> None:
+        names, id = state.engine.images.remove(ref, force=force)
+        for name in names:
+            state.caller.out(f"Untagged: {name}\n")
+        if id is not None:
+            state.caller.out(f"Deleted: {id}\n")
+
+    return each(state, images, remove, echo=False)
+
+
+class _Sink:
+    """Writes whole pieces to a binary file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: memoryview, /) -> int:
+        self._file.write(data)
+        return len(data)
+
+
+def _write_to(state: State, path: str | None, write: Any) -> None:
+    """Give `write` a sink: a file that appears when it is whole, or stdout, which must be no terminal."""
+    if path is None:
+        if state.caller.terminal[1]:
+            raise InvalidArgument("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+        with os.fdopen(os.dup(1), "wb", buffering=1 << 20) as file:
+            write(_Sink(file))
+        return
+    target = os.path.join(state.caller.cwd, path)
+    staged = f"{target}.{os.getpid()}.part"
+    try:
+        with open(staged, "xb", buffering=1 << 20) as file:
+            write(_Sink(file))
+        os.replace(staged, target)
+    except OSError as error:
+        raise NotFound(f"cannot write {path}: {(error.strerror or '').lower()}") from None
+    finally:
+        if os.path.lexists(staged):
+            os.unlink(staged)
+
+
+def _open(state: State, path: str | None) -> BinaryIO:
+    if path is None or path == "-":
+        if state.caller.terminal[0]:
+            raise InvalidArgument("requested load from stdin, but stdin is empty")
+        return sys.stdin.buffer
+    try:
+        return open(os.path.join(state.caller.cwd, path), "rb")
+    except OSError as error:
+        raise NotFound(f"open {path}: {(error.strerror or '').lower()}") from None
+
+
+@click.command(cls=Command)
+@click.option("-o", "--output", default=None, metavar="FILE", help="Write to this file instead of stdout")
+@click.argument("images", nargs=-1, required=True)
+@pass_state
+def save(state: State, /, images: tuple[str, ...], output: str | None) -> int:
+    """Write images to an archive, which is an OCI layout and a docker-archive at once."""
+    state.caller.only_in_process()
+    for ref in images:
+        state.engine.images.get(ref)
+    _write_to(state, output, lambda sink: state.engine.images.save(images, sink))
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("-i", "--input", "path", default=None, metavar="FILE", help="Read this file instead of stdin")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing")
+@pass_state
+def load(state: State, /, path: str | None, quiet: bool) -> int:
+    """Take in the images of an archive: an OCI layout or a docker-archive, compressed or not."""
+    state.caller.only_in_process()
+    with _open(state, path) as file:
+        loaded = state.engine.images.load(file)
+    for item in loaded if not quiet else ():
+        for reference in item.references:
+            state.caller.out(f"Loaded image: {reference.familiar}\n")
+        if not item.references:
+            state.caller.out(f"Loaded image ID: {item.image.id}\n")
+    return 0
+
+
+@click.command("import", cls=Command)
+@click.option("-m", "--message", default="", help="Comment in the image's history")
+@click.argument("file")
+@click.argument("name", required=False)
+@pass_state
+def import_(state: State, /, file: str, name: str | None, message: str) -> int:
+    """Make an image from a tar of a root file system; `-` is stdin."""
+    state.caller.only_in_process()
+    with _open(state, file) as source:
+        image = state.engine.images.import_tree(source, name=name, message=message)
+    state.caller.out(f"{image.id}\n")
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("-o", "--output", default=None, metavar="FILE", help="Write to this file instead of stdout")
+@click.argument("container")
+@pass_state
+def export(state: State, /, container: str, output: str | None) -> int:
+    """Write the root file system of a container as a tar."""
+    state.caller.only_in_process()
+    state.engine.containers.get(container)
+    _write_to(state, output, lambda sink: state.engine.containers.export(container, sink))
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("-a", "--author", default="", help="Author")
+@click.option("-m", "--message", default="", help="Comment in the image's history")
+@click.option("-p", "--pause", default=True, type=bool, help="Pause the container meanwhile")
+@click.argument("container")
+@click.argument("name", required=False)
+@pass_state
+def commit(state: State, /, container: str, name: str | None, author: str, message: str, pause: bool) -> int:
+    """Make an image of what a container has changed."""
+    state.caller.only_in_process()
+    image = state.engine.containers.commit(container, name=name, author=author, message=message, pause=pause)
+    state.caller.out(f"{image.id}\n")
+    return 0
+
+
+@click.command(cls=Command)
+@click.argument("images", nargs=-1, required=True)
+@pass_state
+def inspect(state: State, /, images: tuple[str, ...]) -> int:
+    """Describe images in full, as JSON."""
+    documents, code = [], 0
+    for ref in images:
+        try:
+            documents.append(image_document(state, ref))
+        except NotFound:
+            state.caller.err(f"Error: No such image: {ref}\n")
+            code = 1
+    state.caller.out(msgspec.json.format(msgspec.json.encode(documents), indent=4).decode() + "\n")
+    return code
+
+
+def image_document(state: State, ref: str) -> dict[str, Any]:
+    """Describe one image as `docker image inspect` does. Raises NotFound."""
+    image = state.engine.images.get(ref)
+    config = state.engine.images.config(str(image.id))
+    names = [parse_reference(reference) for reference in image.references]
+    return {
+        "Id": str(image.id),
+        "RepoTags": [name.familiar for name in names if name.tag],
+        "RepoDigests": [name.familiar for name in names if name.digest],
+        "Created": config.created or "",
+        "Author": config.author or "",
+        "Architecture": config.architecture,
+        "Os": config.os,
+        "Size": image.size_bytes,
+        "Config": msgspec.to_builtins(config.config) if config.config else {},
+        "RootFS": {"Type": "layers", "Layers": [str(DiffID(diff_id)) for diff_id in config.diff_ids]},
+    }
