@@ -25,7 +25,7 @@ from onggi.spec.runtime import (
     Root,
     Spec,
 )
-from tests.strategies import absolute_paths, id_mappings, maybe, mounts, runtime_specs, seccomps, tuples_of
+from tests.strategies import absolute_paths, id_mappings, maybe, mounts, processes, seccomps, tuples_of
 
 DATA: Final = Path(__file__).parent / "unit" / "data"
 FACTS: Final[dict[str, Facts]] = {
@@ -95,76 +95,6 @@ def roots(draw: st.DrawFn) -> Overlay | Directory:
     )
 
 
-@st.composite
-def plannable_specs(draw: st.DrawFn, *, joins: bool = True) -> Spec:
-    """Plausible specs, made such that every host can do what they ask."""
-    spec = draw(runtime_specs())
-    process = spec.process
-    assert process is not None
-    assert spec.linux is not None
-    kinds = draw(st.lists(st.sampled_from(_KINDS), unique=True))
-    joined = set(draw(st.lists(st.sampled_from((*kinds, "mount")), unique=True))) if joins else set()
-    if draw(st.integers(0, 3)):
-        joined.discard("mount")
-    if "mount" in joined:
-        return _in_joined_mounts(draw, spec, kinds, joined)
-    terminal = draw(st.booleans())
-    system = (defaults.PROC, defaults.DEV, defaults.DEVPTS) if terminal or draw(st.booleans()) else ()
-    system += (defaults.cgroup(writable=draw(st.booleans())),) if draw(st.booleans()) else ()
-    own = tuple(mount for mount in draw(tuples_of(mounts())) if not mount.uid_mappings)
-    sysctl = {_SYSCTLS[kind]: "1" for kind in kinds if kind in _SYSCTLS} if system else {}
-    linux = msgspec.structs.replace(
-        _linux(draw, spec.linux, kinds, joined),
-        sysctl=sysctl or None,
-        devices=draw(maybe(tuples_of(_devices()))),
-        rootfs_propagation=draw(st.sampled_from((None, "private", "rprivate", "slave", "rslave", "shared"))),
-        masked_paths=draw(maybe(tuples_of(absolute_paths() | st.sampled_from(defaults.MASKED_PATHS)))),
-        readonly_paths=draw(maybe(tuples_of(absolute_paths() | st.sampled_from(defaults.READONLY_PATHS)))),
-    )
-    return msgspec.structs.replace(
-        spec,
-        process=msgspec.structs.replace(process, terminal=terminal),
-        hostname=spec.hostname if "uts" in kinds else None,
-        domainname=spec.domainname if "uts" in kinds else None,
-        mounts=(*system, *own),
-        hooks=None,
-        linux=linux,
-    )
-
-
-def _in_joined_mounts(draw: st.DrawFn, spec: Spec, kinds: list[str], joined: set[str]) -> Spec:
-    assert spec.linux is not None
-    linux = _linux(draw, spec.linux, kinds, joined)
-    return msgspec.structs.replace(
-        spec,
-        root=Root(path="rootfs"),
-        hostname=spec.hostname if "uts" in kinds else None,
-        domainname=None,
-        mounts=None,
-        hooks=None,
-        linux=msgspec.structs.replace(
-            linux, sysctl=None, devices=None, rootfs_propagation=None, masked_paths=None, readonly_paths=None
-        ),
-    )
-
-
-def _linux(draw: st.DrawFn, linux: Linux, kinds: list[str], joined: set[str]) -> Linux:
-    maps = draw(id_mappings()) if "user" in kinds else None
-    offsets = {"monotonic": LinuxTimeOffset(secs=60)} if "time" in kinds and "time" not in joined else None
-    return msgspec.structs.replace(
-        linux,
-        namespaces=tuple(
-            LinuxNamespace(type=kind, path=f"/run/ns/{kind}" if kind in joined else None) for kind in ("mount", *kinds)
-        ),
-        uid_mappings=maps,
-        gid_mappings=maps,
-        cgroups_path="/onggi/c1",
-        resources=draw(maybe(st.just(LinuxResources(memory=LinuxMemory(limit=1 << 30), pids=LinuxPids(limit=100))))),
-        seccomp=draw(maybe(seccomps())),
-        time_offsets=offsets,
-    )
-
-
 def _devices() -> st.SearchStrategy[LinuxDevice]:
     return st.builds(
         LinuxDevice,
@@ -175,6 +105,66 @@ def _devices() -> st.SearchStrategy[LinuxDevice]:
         file_mode=maybe(st.integers(0, 0o777)),
         uid=maybe(st.integers(0, 2**32 - 2)),
         gid=maybe(st.integers(0, 2**32 - 2)),
+    )
+
+
+# Made once: building a strategy takes longer than drawing from it.
+_BITS: Final = st.booleans()
+_MAPS: Final = id_mappings()
+_PROCESSES: Final = processes().filter(lambda process: bool(process.args and process.args[0]))
+_SECCOMPS: Final = maybe(seccomps())
+_MADE: Final = st.lists(st.sampled_from(_KINDS), unique=True)
+_JOINED: Final = st.sets(st.sampled_from((*_KINDS, "mount")), max_size=3)
+_OWN_MOUNTS: Final = tuples_of(mounts().filter(lambda mount: not mount.uid_mappings))
+_DEVICES: Final = maybe(tuples_of(_devices()))
+_PROPAGATION: Final = st.sampled_from((None, "private", "rprivate", "slave", "rslave", "shared"))
+_MASKED: Final = maybe(tuples_of(absolute_paths() | st.sampled_from(defaults.MASKED_PATHS)))
+_READONLY: Final = maybe(tuples_of(absolute_paths() | st.sampled_from(defaults.READONLY_PATHS)))
+_RESOURCES: Final = st.sampled_from((None, LinuxResources(memory=LinuxMemory(limit=1 << 30), pids=LinuxPids(limit=9))))
+
+
+@st.composite
+def plannable_specs(draw: st.DrawFn) -> Spec:
+    """Plausible specs, made such that every host can do what they ask."""
+    process, kinds, joined = draw(_PROCESSES), draw(_MADE), draw(_JOINED)
+    name = "host" if "uts" in kinds and draw(_BITS) else None
+    spec = Spec(oci_version="1.3.0", process=process, root=Root(path="rootfs"), hostname=name, domainname=name)
+    linux = _linux(draw, kinds, joined)
+    if "mount" in joined:
+        return msgspec.structs.replace(spec, linux=linux)
+    terminal = draw(_BITS)
+    system = (defaults.PROC, defaults.DEV, defaults.DEVPTS) if terminal or draw(_BITS) else ()
+    system += (defaults.cgroup(writable=draw(_BITS)),) if draw(_BITS) else ()
+    own = tuple(mount for mount in draw(_OWN_MOUNTS) if not terminal or mount.destination not in ("/dev", "/dev/pts"))
+    sysctl = {_SYSCTLS[kind]: "1" for kind in kinds if kind in _SYSCTLS} if defaults.PROC in system else {}
+    return msgspec.structs.replace(
+        spec,
+        process=msgspec.structs.replace(process, terminal=terminal),
+        root=Root(path="rootfs", readonly=draw(_BITS)),
+        mounts=(*system, *own),
+        linux=msgspec.structs.replace(
+            linux,
+            sysctl=sysctl or None,
+            devices=draw(_DEVICES),
+            rootfs_propagation=draw(_PROPAGATION),
+            masked_paths=draw(_MASKED),
+            readonly_paths=draw(_READONLY),
+        ),
+    )
+
+
+def _linux(draw: st.DrawFn, kinds: list[str], joined: set[str]) -> Linux:
+    maps = draw(_MAPS) if "user" in kinds else None
+    return Linux(
+        namespaces=tuple(
+            LinuxNamespace(type=kind, path=f"/run/ns/{kind}" if kind in joined else None) for kind in ("mount", *kinds)
+        ),
+        uid_mappings=maps,
+        gid_mappings=maps,
+        cgroups_path="/onggi/c1",
+        resources=draw(_RESOURCES),
+        seccomp=draw(_SECCOMPS),
+        time_offsets={"monotonic": LinuxTimeOffset(secs=60)} if "time" in kinds and "time" not in joined else None,
     )
 
 

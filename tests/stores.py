@@ -68,7 +68,7 @@ class Store:
             os.fspath(path), files=self.files, clock_ns=clock_ns or Clock(), new_id=new_id, boot_id=boot_id
         )
         made = forms(self.files) if forms else {"directory": DirectoryForm(self.files, toy_unpack, toy_diff_id)}
-        self.events = Events(self.root.place("events.sqlite"), self.files)
+        self.events = Events(self.root.place("events.sqlite"), self.files, make_room=self.root.make_room)
         self.leases = Leases(self.root)
         self.content = Content(self.root)
         self.layers = Layers(self.root, self.content, made, next(iter(made)))

@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -194,10 +195,10 @@ class Supervisor:
 
     def close(self) -> None:
         """End what is left, after a failed test too."""
-        for pid in (self.child, self.pid):
-            if self.process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, 9)
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child, signal.SIGKILL)  # the child leads a session
+            self.process.kill()
         self.process.wait(TIMEOUT_S)
         self._results.close()
 

@@ -7,12 +7,12 @@ import io
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from onggi.base.errors import Conflict, Corrupt, InvalidArgument, OnggiError
-from onggi.store.tar.entry import Limits
 from onggi.store.tar.unpack import Unpacked, unpack_layer, unpack_tree
 from tests.archives import archive, directory, header, member, pax, snapshot
 
@@ -31,15 +31,15 @@ class Box:
         (self.outside / "directory").mkdir()
         self.before = snapshot(self.outside)
 
-    def layer(self, *parts: bytes, limits: Limits | None = None, **options: bool) -> Unpacked:
+    def layer(self, *parts: bytes, devices: bool = True) -> Unpacked:
         with directory(self.root) as fd:
-            return unpack_layer(
-                archive(*parts), fd, marks="user", owners=ROOT, limits=limits or Limits(), **options
-            )
+            return unpack_layer(archive(*parts), fd, marks="user", owners=ROOT, devices=devices)
 
-    def tree(self, *parts: bytes, **options: bool) -> Unpacked:
+    def tree(self, *parts: bytes, devices: bool = True, replace_directories: bool = True) -> Unpacked:
         with directory(self.root) as fd:
-            return unpack_tree(archive(*parts), fd, owners=ROOT, **options)
+            return unpack_tree(
+                archive(*parts), fd, owners=ROOT, devices=devices, replace_directories=replace_directories
+            )
 
     def names(self) -> set[str]:
         return {
@@ -255,14 +255,16 @@ def test_notes_of_aufs_are_left_out(box: Box) -> None:
     assert box.names() == set()
 
 
-@pytest.mark.parametrize("name", [b".wh.", b".wh..", b".wh...", b"a/.wh.", b"a/.wh..", b"a/.wh...", b"a/.wh./", b"./.wh../."])
+@pytest.mark.parametrize(
+    "name", [b".wh.", b".wh..", b".wh...", b"a/.wh.", b"a/.wh..", b"a/.wh...", b"a/.wh./", b"./.wh../."]
+)
 def test_whiteouts_of_a_directory_itself_or_the_one_above(box: Box, name: bytes) -> None:
     with pytest.raises(Corrupt, match="a directory itself is deleted"):
         box.layer(member(b"a/", b"5"), member(name))
 
 
 def test_nothing_lies_beneath_a_whiteout(box: Box) -> None:
-    with pytest.raises(Corrupt, match="beneath '.wh.a'"):
+    with pytest.raises(Corrupt, match=r"beneath '\.wh\.a'"):
         box.layer(member(b"x/.wh.a/b"))
 
 
@@ -299,15 +301,16 @@ def test_names_that_lead_out(box: Box, name: bytes) -> None:
             box.layer(header(name, kind, link=b"x"))
 
 
-@pytest.mark.parametrize("target", [b"../outside", b"/../outside", b"../../../../../..", b"/proc/self/root", b"/proc/self/cwd"])
+@pytest.mark.parametrize(
+    ("target", "leads_nowhere"),
+    [(b"../outside", True), (b"/../outside", True), (b"../../../../../..", False), (b"/proc/self/root", True)],
+)
 @pytest.mark.parametrize("what", [member(b"link/secret", data=b"overwritten"), member(b"link/directory/", b"5", mode=0),
                                   member(b"link/.wh.secret"), member(b"link/.wh..wh..opq"),
                                   header(b"link/secret", b"2", link=b"x"), header(b"link/secret", b"6")])  # fmt: skip
-def test_a_link_and_then_something_through_it(box: Box, target: bytes, what: bytes) -> None:
-    try:
+def test_a_link_and_then_something_through_it(box: Box, target: bytes, leads_nowhere: bool, what: bytes) -> None:
+    with pytest.raises(Corrupt, match="not a directory") if leads_nowhere else nullcontext():
         box.layer(header(b"link", b"2", link=target), what)
-    except Corrupt as error:
-        assert "not a directory" in str(error)  # it leads nowhere in this root
     assert (box.root / "link").is_symlink()
 
 

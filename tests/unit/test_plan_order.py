@@ -1,12 +1,12 @@
 """Orders and bounds that safety needs, over plausible specs on cgroup v1, hybrid and v2 hosts."""
 
-from collections.abc import Iterator
 from typing import Final, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from launcher.build import SOURCES
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan import abi, ops, slots
 from onggi.plan.container import Supervision, plan_container
@@ -60,8 +60,9 @@ from onggi.plan.ops import (
 )
 from onggi.plan.rootfs import Directory
 from onggi.plan.wire import KINDS, encode_plan, render_header
+from onggi.spec.runtime import Spec
 from tests.plans import FACTS, Case, decode_plan, plannable_specs, request_mounts, roots, strings, supervisions
-from tests.strategies import capabilities, processes, runtime_specs, seccomps
+from tests.strategies import processes, runtime_specs, seccomps
 
 LADDER: Final = (PivotRoot, DropBounding, SetIds, SetCapabilities, Exec)
 INSIDE: Final = SetIds(uid=0, gid=0, groups=None)
@@ -71,7 +72,7 @@ AFTER_PIVOT: Final = {
     *(Await, SetResourceLimit, SetStdio, LoadSeccomp, DropBounding, SetIds, SetDeathSignal, ChangeDirectory),
     *(SetUmask, SetCapabilities, SetNoNewPrivileges, SealDescriptors, ForkInit, Exec),
 }
-FEW: Final = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+FEW: Final = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -82,8 +83,9 @@ def cases(draw: st.DrawFn) -> Case:
     try:
         plan = plan_container(spec, root, supervision, facts, bundle="/bundle")
     except (InvalidArgument, NotSupported) as refusal:
-        # Joining a user namespace over an overlay without saying its maps, and seccomp rules that contradict themselves.
-        assume(not str(refusal))
+        assert "seccomp" in str(refusal)  # rules that contradict each other
+        assume(False)
+        raise
     return Case(spec=spec, root=root, supervision=supervision, facts=facts, plan=plan)
 
 
@@ -520,8 +522,6 @@ def test_every_kind_of_record_belongs_to_an_op() -> None:
 
 
 def test_the_launchers_header_is_current() -> None:
-    from launcher.build import SOURCES
-
     assert (SOURCES / "plan.h").read_text() == render_header(), "python -m onggi.plan.wire > launcher/plan.h"
 
 
@@ -529,19 +529,14 @@ def test_the_launchers_header_is_current() -> None:
 
 
 @FEW
-@given(runtime_specs(), st.sampled_from(sorted(FACTS)), capabilities())
-def test_a_spec_is_planned_or_refused_in_a_sentence(spec: ops.Plan, host: str, _: object) -> None:
+@given(runtime_specs(), st.sampled_from(sorted(FACTS)))
+def test_a_spec_is_planned_or_refused_in_a_sentence(spec: Spec, host: str) -> None:
     try:
-        plan = plan_container(spec, Directory(path="/b/rootfs"), Supervision(run_directory="/run/c"), FACTS[host])  # type: ignore[arg-type]
+        plan = plan_container(spec, Directory(path="/b/rootfs"), Supervision(run_directory="/run/c"), FACTS[host])
     except (InvalidArgument, NotSupported) as refusal:
         assert len(str(refusal)) > 20
     else:
         encode_plan(plan, "0123456789abcdef")
-
-
-def refusals() -> Iterator[tuple[str, str]]:
-    """Fields, and the sentence's beginning that refuses a wrong value."""
-    yield "", ""
 
 
 @pytest.mark.parametrize("host", sorted(FACTS))

@@ -120,7 +120,12 @@ def test_what_is_no_file_has_no_data_whatever_its_size_says(kind: bytes) -> None
 
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
-    [(b"\0", b"a", Kind.REGULAR), (b"\0", b"a/", Kind.DIRECTORY), (b"7", b"a", Kind.REGULAR), (b"0", b"a/", Kind.REGULAR)],
+    [
+        (b"\0", b"a", Kind.REGULAR),
+        (b"\0", b"a/", Kind.DIRECTORY),
+        (b"7", b"a", Kind.REGULAR),
+        (b"0", b"a/", Kind.REGULAR),
+    ],
 )
 def test_types_of_old_archives(kind: bytes, name: bytes, expected: Kind) -> None:
     assert only(archive(member(name, kind, magic=b"\0" * 8))).kind is expected

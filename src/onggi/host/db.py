@@ -27,9 +27,14 @@ Connection = sqlite3.Connection
 
 APPLICATION_ID: Final = 0x6F6E6767  # "ongg"
 _IDLE_CONNECTIONS: Final = 8
+_NEEDED_BYTES: Final = 256 << 10
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NOT_WRITABLE: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+
+
+class DiskFull(Unavailable):
+    """There is no room for what SQLite has to write."""
 
 
 class _Current(threading.local):
@@ -49,16 +54,20 @@ class Database:
         migrations: Sequence[str],
         *,
         about_to: Callable[[str, str], None] | None = None,
+        make_room: Callable[[], bool] | None = None,
         busy_timeout_s: float = 10.0,
     ) -> None:
         """Use the file at `path`; it is made or brought forward by the first transaction.
 
         `migrations`: the n-th script leads from schema n to n + 1. `about_to(effect,
         path)` is called before each commit, as files.py does before its effects.
+        `make_room` is called when the disk is full: even a reader needs a few pages of
+        it. If it gives true, opening is tried again.
         """
         self.path = path
         self._migrations = tuple(migrations)
         self._about_to = about_to
+        self._make_room = make_room
         self._busy_timeout_s = busy_timeout_s
         self._idle: list[Connection] = []
         # Threads of one process queue here; SQLite's own waiting is a sleep that grows.
@@ -146,6 +155,12 @@ class Database:
         try:
             return self._idle.pop()
         except IndexError:
+            pass
+        try:
+            return self._open()
+        except DiskFull:
+            if self._make_room is None or not self._make_room():
+                raise
             return self._open()
 
     def _give_back(self, connection: Connection) -> None:
@@ -234,8 +249,8 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _BUSY:
             return self._busy()
-        if code == sqlite3.SQLITE_FULL:
-            return Unavailable(f"cannot write {self.path}: no space left; free some (`onggi system prune` helps)")
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_full()):
+            return DiskFull(f"cannot write {self.path}: no space left; free some (`onggi system prune` helps)")
         if code in _CORRUPT:
             return Corrupt(
                 f"{self.path} is damaged ({error}); move it away to begin with an empty one, "
@@ -254,6 +269,14 @@ class Database:
         except OSError as reason:
             return explain_oserror(reason, "write the database", self.path)
         return FailedPrecondition(f"cannot write the database {self.path}: {error}; is it owned by somebody else?")
+
+    def _is_full(self) -> bool:
+        """SQLite calls it an I/O error if its shared memory does not fit."""
+        try:
+            seen = os.statvfs(os.path.dirname(self.path))
+        except OSError:
+            return False
+        return seen.f_bavail * seen.f_frsize < _NEEDED_BYTES
 
     def _busy(self) -> OnggiError:
         return Unavailable(

@@ -308,6 +308,15 @@ class Staged:
         except OSError as error:
             raise explain_oserror(error, "read", self.path) from None
 
+    def allocate(self, size_bytes: int) -> None:
+        """Let it take this much space, with nothing in it."""
+        self._files.about_to("allocate", self.path)
+        try:
+            os.posix_fallocate(self.fd, 0, size_bytes)
+        except OSError as error:
+            raise explain_oserror(error, "write", self.path) from None
+        self.size_bytes = max(self.size_bytes, size_bytes)
+
     def truncate(self) -> None:
         """Begin again with nothing."""
         self._files.about_to("truncate", self.path)

@@ -13,7 +13,7 @@ Functions raise OSError like the os module's unless they say otherwise.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -83,10 +83,16 @@ def through(fd: int, name: bytes = b"") -> bytes:
     return b"/proc/self/fd/%d/%s" % (fd, name) if name else b"/proc/self/fd/%d" % fd
 
 
-def open_regular(dirfd: int, name: bytes, flags: int = OPEN_FILE) -> tuple[int, os.stat_result] | None:
-    """Open one name of a directory for reading; None if it is no regular file, or gone."""
+def open_regular(dirfd: int, name: bytes, *, no_xdev: bool = False) -> tuple[int, os.stat_result] | None:
+    """Open one name of a directory for reading; None if it is no regular file, or gone.
+
+    `no_xdev`: EXDEV if something is mounted on it.
+    """
     try:
-        fd = os.open(name, flags, dir_fd=dirfd)
+        if no_xdev:
+            fd = open_straight(dirfd, name, OPEN_FILE & ~os.O_NOFOLLOW, no_xdev=True)
+        else:
+            fd = os.open(name, OPEN_FILE, dir_fd=dirfd)
     except OSError as error:
         # ENXIO: a socket or a device without a driver; EISDIR cannot be, we only read.
         if error.errno in (*_VANISHED, errno.ENXIO, errno.ENODEV):
@@ -129,12 +135,18 @@ def read_small(root: int, path: bytes, *, max_bytes: int, no_xdev: bool = True) 
     return bytes(data)
 
 
-def walk(root: int, *, max_entries: int = 10_000_000, no_xdev: bool = False) -> Iterator[Directory]:
+def walk(
+    root: int,
+    *,
+    max_entries: int = 10_000_000,
+    no_xdev: bool = False,
+    mounted: Callable[[bytes], None] | None = None,
+) -> Iterator[Directory]:
     """Visit every directory beneath `root`, parents first, depth first, in the order of the names.
 
     Holds one descriptor at a time, whatever the depth. A directory that is gone
     when its turn comes is left out. With `no_xdev` a directory on which something
-    is mounted is not entered. Raises InvalidArgument beyond `max_entries` names.
+    is mounted is not entered, but told to `mounted`. Raises InvalidArgument beyond `max_entries` names.
     """
     pending = [b""]
     seen = 0
@@ -143,7 +155,11 @@ def walk(root: int, *, max_entries: int = 10_000_000, no_xdev: bool = False) -> 
         try:
             fd = open_straight(root, path, no_xdev=no_xdev and path != b"")
         except OSError as error:
-            if path and (error.errno in _VANISHED or (no_xdev and error.errno == errno.EXDEV)):
+            if path and no_xdev and error.errno == errno.EXDEV:
+                if mounted is not None:
+                    mounted(path)
+                continue
+            if path and error.errno in _VANISHED:
                 continue
             raise
         try:

@@ -112,7 +112,7 @@ def explain_plan(plan: ops.Plan) -> str:
 
 def describe(op: ops.Op) -> str:
     """Give one line for one op."""
-    text = _describe(op)
+    text = _one_line(_describe(op))
     if op.tolerate:
         text += f"  (or {', '.join(errno_names.errorcode.get(number, str(number)) for number in op.tolerate)})"
     return text
@@ -125,7 +125,20 @@ def explain_failure(plan: ops.Plan, number: int, errno: int, facts: Facts | None
         return f"the launcher could not read the plan: {strerror(errno)}"
     op = every[number]
     hint = _hint(op, errno, facts)
-    return f"{_describe(op)}: {strerror(errno)} (op {number} of {len(every)}){'; ' + hint if hint else ''}"
+    step = f"{_describe(op)}: {strerror(errno)} (op {number} of {len(every)})"
+    return _one_line(f"{step}; {hint}" if hint else step)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would move the cursor, colour the terminal or begin a new line: names are anybody's."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8, by surrogateescape
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def strerror(errno: int) -> str:

@@ -81,6 +81,7 @@ class Checker:
 
     def repair(self) -> list[Finding]:
         """Repair what can be; gives what was found. `check` tells what is left."""
+        self._root.make_room()
         found: list[Finding] = []
         # Twice: a repaired row may leave files that nothing knows.
         for _ in range(2):

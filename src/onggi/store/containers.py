@@ -160,6 +160,7 @@ class Containers:
 
     def remove_locked(self, id: str, *, durable: bool = False) -> None:
         """The same for a caller that holds the container's lock."""
+        self._root.make_room()
         with self._root.db.write(durable=durable) as db:
             db.execute("DELETE FROM containers WHERE id = ?", (id,))
         self._root.discard(self.directory(id))

@@ -188,6 +188,7 @@ class Content:
 
         Raises Conflict if something does.
         """
+        self._root.make_room()
         with self.lock(digest):
             with self._root.db.write(durable=True) as db:
                 refuse_if_used(db, digest)

@@ -5,7 +5,7 @@
 The oldest go when there are more than `KEPT`; nothing depends on them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -42,9 +42,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Events:
     """The events of a state root."""
 
-    def __init__(self, path: str, files: Files) -> None:
-        """Keep them in the database file at `path`."""
-        self.db = Database(path, _MIGRATIONS, about_to=files.about_to)
+    def __init__(self, path: str, files: Files, *, make_room: Callable[[], bool] | None = None) -> None:
+        """Keep them in the database file at `path`; `make_room` is StateRoot's."""
+        self.db = Database(path, _MIGRATIONS, about_to=files.about_to, make_room=make_room)
 
     def append(self, *events: Event) -> None:
         """Record what happened, in order, in one commit that a power loss may take back."""

@@ -66,6 +66,7 @@ class Collector:
 
     def collect(self) -> Collected:
         """Remove all that nothing needs; what others are using at this moment stays for the next time."""
+        self._root.make_room()
         self._leases.drop_dead()
         size = 0
         removed: dict[str, list[str]] = {}
@@ -83,6 +84,7 @@ class Collector:
                 rows = self._collect(area, batch, query, f"DELETE FROM {table} WHERE {key} = ?")
                 removed[area] += [row[0] for row in rows]
                 size += sum(row[1] for row in rows)
+        self._root.set_aside()
         return Collected(
             snapshots=tuple(removed["snapshots"]),
             layers=tuple(removed["layers"]),

@@ -85,6 +85,7 @@ class Images:
     def untag(self, reference: Reference) -> Digest:
         """Take a reference away; gives the id it stood for. Raises NotFound."""
         name = reference_key(reference)
+        self._root.make_room()
         with self._root.db.write(durable=True) as db:
             row = db.execute("DELETE FROM tags WHERE reference = ? RETURNING image", (name,)).fetchone()
         if row is None:
@@ -129,6 +130,7 @@ class Images:
         Containers made from it go on: their layers are theirs too. Whether to refuse for
         their sake is the caller's policy, in one transaction with `users`.
         """
+        self._root.make_room()
         with self._root.db.write(durable=True) as db:
             image = _image(db, id)
             db.execute("DELETE FROM tags WHERE image = ?", (id,))

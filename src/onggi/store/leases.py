@@ -5,10 +5,12 @@ dies with its holder, so a row whose lock can be had belongs to a dead command: 
 protects nothing, and the next collection removes it.
 """
 
+from contextlib import suppress
 from typing import Literal, Self
 
 import msgspec
 
+from onggi.base.errors import OnggiError
 from onggi.host.db import Connection
 from onggi.host.locks import Lock
 
@@ -49,11 +51,12 @@ class Lease:
             db.execute("INSERT OR IGNORE INTO lease_items (kind, key, lease) VALUES (?, ?, ?)", (kind, key, self.id))
 
     def close(self) -> None:
-        """End it; twice is harmless. The lock goes even if the row cannot."""
+        """End it; twice is harmless."""
         if self._lock.fd < 0:
             return
         try:
-            with self._root.db.write() as db:
+            # A full disk is no reason to fail here: without its lock the row means nothing, and is collected.
+            with suppress(OnggiError), self._root.db.write() as db:
                 db.execute("DELETE FROM leases WHERE id = ?", (self.id,))
         finally:
             self._lock.close()

@@ -1,6 +1,6 @@
 """A state root: its directories, its database and its locks, as every part of the store gets them.
 
-    db.sqlite, events.sqlite    records
+    db.sqlite, events.sqlite    records; *.lock: who may make or change the schema
     blobs/sha256/<hex>          content
     ingest/                     staged: blob-<hex> can be resumed, anything else has a random name
     layers/<id>/                received layers
@@ -10,6 +10,7 @@
     trash/                      renamed here, then unlinked
     locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
     empty/                      the lower of overlays that would have too few
+    reserve                     a mebibyte that a full disk leaves for the work of emptying it
 
 Whoever makes files for an object holds the object's lock until its row is committed,
 or, where that is a matter of a directory or two, makes them inside the transaction
@@ -32,6 +33,8 @@ from .schema import MIGRATIONS
 
 LOCK_TIMEOUT_S: Final = 30.0
 MAX_ID_LENGTH: Final = 128
+RESERVE_BYTES: Final = 1 << 20
+_PLENTY: Final = 16
 _AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases")
 _DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks")
 
@@ -60,9 +63,10 @@ class StateRoot:
         self.clock_ns = clock_ns
         self.new_id = new_id
         self.boot_id = boot_id
-        self._make_directories()
-        self.db = Database(self.place("db.sqlite"), MIGRATIONS, about_to=files.about_to)
         self._locks = {area: LockTable(self.place("locks", area)) for area in _AREAS}
+        self._make_directories()
+        self.set_aside()
+        self.db = Database(self.place("db.sqlite"), MIGRATIONS, about_to=files.about_to, make_room=self.make_room)
 
     def place(self, *parts: str) -> str:
         """Give the absolute path of something below the root."""
@@ -82,6 +86,27 @@ class StateRoot:
         """Remove a file or tree: at once out of sight, then unlinked; nothing there is fine."""
         if trashed := self.files.trash(path, self.place("trash")):
             self.files.remove_tree(trashed)
+
+    def make_room(self) -> bool:
+        """If the disk is full, give up what was set aside: to be called before removing, which needs a little space first.
+
+        True if there is more space now.
+        """
+        reserve = self.place("reserve")
+        if self.files.free_bytes(self.path) >= RESERVE_BYTES or self.files.look(reserve) is None:
+            return False
+        self.files.remove_tree(reserve)
+        return True
+
+    def set_aside(self) -> None:
+        """Reserve space again, if it was given up and there is plenty by now."""
+        reserve = self.place("reserve")
+        if self.files.look(reserve) is not None or self.files.free_bytes(self.path) < _PLENTY * RESERVE_BYTES:
+            return
+        name = self.new_id()
+        with self.lock("ingest", name, "the reserve"), self.files.stage(self.place("ingest", name)) as staged:
+            staged.allocate(RESERVE_BYTES)
+            staged.publish(reserve)
 
     def _make_directories(self) -> None:
         if self.files.look(self.place("empty")) is not None:  # the last one made

@@ -166,6 +166,7 @@ class Snapshots:
 
     def remove(self, key: str, *, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
         """Remove it when it is released; one that is not there is fine. Raises Conflict if it stays in use."""
+        self._root.make_room()
         with self._lock(key, timeout_s):
             with self._root.db.write() as db:
                 if db.execute("SELECT 1 FROM layers WHERE place = ?", (f"snapshots/{key}",)).fetchone():

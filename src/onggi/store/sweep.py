@@ -57,7 +57,10 @@ class Sweeper:
 
     def sweep(self, *, resumable_for_s: float = RESUMABLE_FOR_S) -> list[Litter]:
         """Remove litter; gives what was removed. What others have taken up meanwhile stays."""
-        return [item for item in self.litter(resumable_for_s=resumable_for_s) if self.remove(item)]
+        self._root.make_room()
+        removed = [item for item in self.litter(resumable_for_s=resumable_for_s) if self.remove(item)]
+        self._root.set_aside()
+        return removed
 
     def remove(self, item: Litter) -> bool:
         """Remove one piece of litter, if it still is that and nobody is at it."""

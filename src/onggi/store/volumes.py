@@ -71,6 +71,7 @@ class Volumes:
         """Remove a volume and its data. Raises Conflict, Docker's text, while a container uses it."""
         root = self._root
         trashed = None
+        root.make_room()
         with self._lock(), root.db.write(durable=True) as db:
             self._get(db, name)
             if users := self.users(name):

@@ -11,6 +11,7 @@ at the size that was announced; what shrinks is filled with zeros, so that the
 archive stays readable, and refused at its end.
 """
 
+import errno
 import hashlib
 import stat
 from typing import Final, Protocol
@@ -131,13 +132,16 @@ class _Out:
 class _Packing:
     """One archive on its way."""
 
-    def __init__(self, sink: Sink, limits: Limits, *, marks: Marks | None, prefix: bytes, epoch: int | None) -> None:
+    def __init__(
+        self, sink: Sink, limits: Limits, *, marks: Marks | None, prefix: bytes, epoch: int | None, no_xdev: bool
+    ) -> None:
         self.entries = 0
         self.out = _Out(sink)
         self.torn: bytes | None = None
         self._limits = limits
         self._overlay = f"{marks}.overlay.".encode() if marks else None
         self._prefix = prefix
+        self.no_xdev = no_xdev
         self._latest_ns = None if epoch is None else epoch * SECOND_NS
         self._total = 0
         self._links: dict[tuple[int, int], bytes] = {}
@@ -149,6 +153,10 @@ class _Packing:
         inside = path + b"/" if path and path[-1:] != b"/" else path
         for name, regular in directory.files:
             self._file(directory.fd, name, inside + name, regular)
+
+    def mounted(self, path: bytes) -> None:
+        """Write an empty directory in the place of one on which something is mounted."""
+        self._emit(Entry(name=self._prefix + path + b"/", kind=Kind.DIRECTORY, mode=0o755))
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -170,7 +178,13 @@ class _Packing:
                 f"are deleted; remove or rename it"
             )
         if regular:
-            opened = open_regular(dirfd, name)
+            try:
+                opened = open_regular(dirfd, name, no_xdev=self.no_xdev)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._emit(Entry(name=path, kind=Kind.REGULAR))
+                return
             if opened is not None:
                 fd, seen = opened
                 try:
@@ -281,17 +295,25 @@ def pack_layer(
     no time is later than this second (SOURCE_DATE_EPOCH). Raises InvalidArgument
     for what no layer can hold, FailedPrecondition if a file shrank meanwhile.
     """
-    return _pack(root, _Packing(sink, limits, marks=marks, prefix=b"", epoch=epoch), limits)
+    return _pack(root, _Packing(sink, limits, marks=marks, prefix=b"", epoch=epoch, no_xdev=False), limits)
 
 
 def pack_tree(
-    root: int, sink: Sink, *, prefix: bytes = b"", limits: Limits = LIMITS, epoch: int | None = None
+    root: int,
+    sink: Sink,
+    *,
+    prefix: bytes = b"",
+    limits: Limits = LIMITS,
+    epoch: int | None = None,
+    no_xdev: bool = True,
 ) -> Packed:
     """Write what is beneath `root`, a merged tree, as an uncompressed tar in which no name means something else.
 
-    `prefix`: a clean path that stands for the root in the names.
+    `prefix`: a clean path that stands for the root in the names. `no_xdev`: what
+    is mounted in the tree is left out; its place is an empty file or directory.
     """
-    return _pack(root, _Packing(sink, limits, marks=None, prefix=prefix + b"/" * bool(prefix), epoch=epoch), limits)
+    below = prefix + b"/" if prefix else b""
+    return _pack(root, _Packing(sink, limits, marks=None, prefix=below, epoch=epoch, no_xdev=no_xdev), limits)
 
 
 def hash_layer(
@@ -306,7 +328,9 @@ def hash_layer(
 def _pack(root: int, packing: _Packing, limits: Limits) -> Packed:
     at = b"/"
     try:
-        for directory in walk(root, max_entries=limits.entries):
+        for directory in walk(
+            root, max_entries=limits.entries, no_xdev=packing.no_xdev, mounted=packing.mounted
+        ):
             at = directory.path or b"/"
             packing.directory(directory)
         packing.out.put(END)
