@@ -256,6 +256,15 @@ static int empty_directory(int fd, struct removal *removal, int depth)
 
 static int remove_tree(int parent, const char *name)
 {
+    /* An empty directory, and a cgroup, whose files go with it, are done in one call. A cgroup is busy for a
+     * moment after its last process was reaped. */
+    for (int attempt = 0; attempt < 50; attempt++) {
+        if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
+            return 0;
+        if (errno != EBUSY)
+            break;
+        sleep_ms(1);
+    }
     struct removal removal = {.top = open_to_remove(parent, name)};
     if (removal.top < 0)
         return removal.top;

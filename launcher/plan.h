@@ -5,7 +5,7 @@
 #define PLAN_MAGIC "ONGGIPL1"
 #define PLAN_VERSION 1
 #define PLAN_MAX_RECORDS 4096
-#define PLAN_MAX_SLOTS 512
+#define PLAN_MAX_SLOTS 1024
 #define PLAN_MAX_BYTES 4194304
 
 enum plan_kind {
@@ -63,12 +63,13 @@ enum plan_kind {
     OP_INIT = 52,
     OP_EXEC = 53,
     OP_NETLINK = 54,
-    OP_DEVICES = 55,
-    OP_KILL = 56,
-    OP_SUPERVISE = 57,
-    OP_KEEP = 58,
-    OP_RECORD = 59,
-    OP_COUNT = 60,
+    OP_BIND = 55,
+    OP_DEVICES = 56,
+    OP_KILL = 57,
+    OP_SUPERVISE = 58,
+    OP_KEEP = 59,
+    OP_RECORD = 60,
+    OP_COUNT = 61,
 };
 
 enum plan_hole {
@@ -77,6 +78,7 @@ enum plan_hole {
     HOLE_NOW = 3,
     HOLE_SLOT = 4,
     HOLE_SLOT_U32 = 5,
+    HOLE_LINK_U32 = 6,
 };
 
 struct plan_header {

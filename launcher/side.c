@@ -2,8 +2,11 @@
 #include "launcher.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +45,19 @@ static int64_t now_ns(void)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* The index of eth<number> in the network namespace that this process is in. */
+static int64_t link_index(int number)
+{
+    struct ifreq request = {0};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    snprintf(request.ifr_name, sizeof request.ifr_name, "eth%d", number);
+    int64_t index = ioctl(fd, SIOCGIFINDEX, &request) < 0 ? -errno : request.ifr_ifindex;
+    close(fd);
+    return index;
+}
+
 /* The bytes that stand for one hole; a binary hole gives its four native bytes. */
 static int render_hole(struct side *side, const struct plan_hole_entry *hole, char *out, size_t room, bool *binary)
 {
@@ -58,12 +74,15 @@ static int render_hole(struct side *side, const struct plan_hole_entry *hole, ch
     case HOLE_SLOT_U32:
         value = slot_get(side, hole->slot);
         break;
+    case HOLE_LINK_U32:
+        value = link_index(hole->slot);
+        break;
     default:
         return -EPROTO;
     }
     if (value < 0)
         return (int)value;
-    *binary = hole->kind == HOLE_PID_U32 || hole->kind == HOLE_SLOT_U32;
+    *binary = hole->kind == HOLE_PID_U32 || hole->kind == HOLE_SLOT_U32 || hole->kind == HOLE_LINK_U32;
     if (*binary) {
         uint32_t raw = (uint32_t)value;
         memcpy(out, &raw, sizeof raw);

@@ -133,7 +133,7 @@ def plannable_specs(draw: st.DrawFn) -> Spec:
     if "mount" in joined:
         return msgspec.structs.replace(spec, linux=linux)
     terminal = draw(_BITS)
-    system = (defaults.PROC, defaults.DEV, defaults.DEVPTS) if terminal or draw(_BITS) else ()
+    system: tuple[Mount, ...] = (defaults.PROC, defaults.DEV, defaults.DEVPTS) if terminal or draw(_BITS) else ()
     system += (defaults.cgroup(writable=draw(_BITS)),) if draw(_BITS) else ()
     own = tuple(mount for mount in draw(_OWN_MOUNTS) if not terminal or mount.destination not in ("/dev", "/dev/pts"))
     sysctl = {_SYSCTLS[kind]: "1" for kind in kinds if kind in _SYSCTLS} if defaults.PROC in system else {}
@@ -209,9 +209,9 @@ def decode_plan(data: bytes) -> WirePlan:
         fields = struct.unpack_from("<HH4H4hxxxx4Q8I", data, 64 + 88 * number)
         texts: list[bytes | None] = []
         for offset, length in zip(fields[14::2], fields[15::2], strict=True):
-            assert offset + length < len(arena)
-            assert arena[offset + length] == 0
-            texts.append(arena[offset : offset + length] if (offset, length) != (0, 0) else None)
+            absent = (offset, length) == (0, 0)
+            assert absent or arena[offset + length] == 0
+            texts.append(None if absent else arena[offset : offset + length])
         kind = wire.KINDS[fields[0] - 1]
         records.append(WireRecord(kind, fields[1], fields[2:6], fields[6:10], fields[10:14], tuple(texts)))
     sections, begin = [], 0

@@ -1,4 +1,4 @@
-"""A store for tests: every part over one state root, wired as the engine does it, with small stand-ins for the tar code."""
+"""A store for tests: every part over one state root, wired as the engine does it."""
 
 import hashlib
 import io
@@ -6,13 +6,14 @@ import os
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from typing import BinaryIO, Self
+from io import FileIO
+from typing import BinaryIO, Final, Self, cast
 
 import msgspec
 
 from onggi.base.ids import ContainerID
 from onggi.host.files import Before, Files
-from onggi.spec.digest import Digest, DiffID
+from onggi.spec.digest import DiffID, Digest
 from onggi.spec.image_config import History, ImageConfig, RootFS, print_image_config
 from onggi.store.check import Checker
 from onggi.store.containers import Container, Containers
@@ -25,11 +26,15 @@ from onggi.store.leases import Lease, Leases
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
 from onggi.store.sweep import Sweeper
+from onggi.store.tar.pack import hash_layer
+from onggi.store.tar.unpack import Marks, unpack_layer
 from onggi.store.unsynced import Unsynced
 from onggi.store.volumes import Volumes
 
 BOOT = "11111111-1111-1111-1111-111111111111"
 NEXT_BOOT = "22222222-2222-2222-2222-222222222222"
+ROOT: Final = os.geteuid() == 0
+MARKS: Final[Marks] = "trusted" if ROOT else "user"
 
 
 class Clock:
@@ -131,6 +136,15 @@ def toy_diff_id(directory: int) -> DiffID:
                     data = file.read()
             found.append((path, name, info.st_mode, data))
     return DiffID.of(repr(sorted(found)).encode())
+
+
+def directory_form(files: Files) -> DirectoryForm:
+    """Make the form that the engine uses, with the real tar code."""
+    return DirectoryForm(
+        files,
+        lambda tar, directory: unpack_layer(cast("FileIO", tar), directory, marks=MARKS, owners=ROOT).size_bytes,
+        lambda directory: hash_layer(directory, marks=MARKS)[0],
+    )
 
 
 def make_tar(files: Mapping[str, bytes]) -> bytes:

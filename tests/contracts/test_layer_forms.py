@@ -10,13 +10,14 @@ import pytest
 from onggi.base.errors import Corrupt
 from onggi.host.files import Files
 from onggi.store.layers import DirectoryForm, LayerForm
-from tests.stores import diff_id_of, make_tar, new_container, receive, toy_diff_id, toy_unpack
 from tests.stores import Store as AnyStore
+from tests.stores import diff_id_of, directory_form, make_tar, new_container, receive, toy_diff_id, toy_unpack
 
 TREE = {"bin/": b"", "bin/sh": b"#!shell", "etc/": b"", "etc/empty": b"", "big": b"0123456789" * 10_000}
 
 FORMS: dict[str, Callable[[Files], LayerForm]] = {
-    "directory": lambda files: DirectoryForm(files, toy_unpack, toy_diff_id),
+    "directory": directory_form,
+    "toy": lambda files: DirectoryForm(files, toy_unpack, toy_diff_id),
 }
 
 

@@ -57,9 +57,14 @@ def test_a_killed_payload_is_128_and_the_signal(number: int) -> None:
 
 
 def test_signals_are_passed_on() -> None:
-    numbers = [1, 2, 3, 10, 12, 14, 15, 20, 28, signal.SIGRTMIN + 3]
-    script = "import signal\nfor n in map(int, {0}):\n  signal.signal(n, lambda n, _: print(n, flush=True))\nprint('up', flush=True)"
-    script = script.format(numbers) + "\nwhile True:\n  signal.pause()"
+    numbers = [1, 2, 3, 10, 12, 14, 15, 20, 28, int(signal.SIGRTMIN) + 3]
+    script = f"""
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {numbers})
+print("up", flush=True)
+while True:
+    print(int(signal.sigwait({numbers})), flush=True)
+"""
     with init(sys.executable, "-c", script) as process:
         assert read_line(process) == b"up\n"
         for number in numbers:
@@ -70,8 +75,10 @@ def test_signals_are_passed_on() -> None:
 @pytest.mark.parametrize("prefix", [(), ("unshare", "-rpf", "--kill-child", "--mount-proc")], ids=["subreaper", "pid 1"])
 def test_orphans_are_reaped(prefix: tuple[str, ...]) -> None:
     """As the first process of a pid namespace, and where it is not the first."""
-    script = "for i in 1 2 3 4 5; do (true &); done; while cat /proc/*/stat 2>/dev/null | grep -q ' Z '$PPID; do :; done; echo none"
-    script = script.replace("' Z '$PPID", "\"Z $PPID \"")
+    script = (
+        "for i in 1 2 3 4 5; do (true &); done\n"
+        'while cat /proc/[0-9]*/stat 2>/dev/null | grep -q "Z $PPID "; do :; done; echo none'
+    )
     with init("sh", "-c", script, prefix=prefix) as process:
         assert read_line(process) == b"none\n"
         assert process.wait(TIMEOUT_S) == 0

@@ -327,7 +327,7 @@ def test_the_size_of_a_terminal(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_terminal_signal(tmp_path: Path) -> None:
-    with pair(ALL) as client, supervise(tmp_path, "sh", "-c", "echo up; cat", options="terminal", client=client) as s:
+    with pair(ALL) as client, supervise(tmp_path, "sh", "-c", "echo up; exec cat", options="terminal", client=client) as s:
         client.read_until(b"up\r\n")
         client.send(b"e")  # says nothing to a terminal
         client.send(b"i", b"\x03")

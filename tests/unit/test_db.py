@@ -202,7 +202,9 @@ def test_waiting_for_another_thread_ends_in_a_sentence(path: str) -> None:
 
 def test_the_schema_moves_forward(db: Database, path: str) -> None:
     add(db, 5)
-    second = "ALTER TABLE counts ADD COLUMN extra TEXT;\nCREATE TRIGGER t AFTER INSERT ON counts BEGIN\n  SELECT 1;\nEND;\n"
+    second = (
+        "ALTER TABLE counts ADD COLUMN extra TEXT;\nCREATE TRIGGER t AFTER INSERT ON counts BEGIN\n  SELECT 1;\nEND;\n"
+    )
     newer = Database(path, (*MIGRATIONS, second))
     with newer.read() as connection:
         assert connection.execute("SELECT n, extra FROM counts").fetchone() == (5, None)

@@ -74,8 +74,7 @@ def test_the_table_in_words() -> None:
         (
             "remove",
             "running",
-            f"You cannot remove a running container {ID}. "
-            "Stop the container before attempting removal or force remove",
+            f"You cannot remove a running container {ID}. Stop the container before attempting removal or force remove",
         ),
         (
             "remove",

@@ -1,5 +1,7 @@
 """Compiled filters, run by a BPF machine, do what the profile says."""
 
+import operator
+import random
 from itertools import product
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan.seccomp import ACTIONS, FLAGS, OPERATORS, compile_seccomp
+from onggi.plan.seccomp.bpf import AND, JEQ, JGE, JGT, LOAD, Graph
 from onggi.plan.seccomp.tables import AARCH64, ARM, I386, X32, X86_64, Arch, syscall_numbers
 from onggi.spec.runtime import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 from tests.seccomp_machine import ALL_ARCHES, VALUES, WORD, Machine, profiles
@@ -286,6 +289,46 @@ def test_each_architecture_has_its_own_youngest_call() -> None:
 
 
 # -- the program -----------------------------------------------------------------------------------
+
+
+COMPARE = {JEQ: operator.eq, JGE: operator.ge, JGT: operator.gt}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_graph_is_laid_out_as_it_was_built(seed: int) -> None:
+    """Each node leads to the last one and some to any earlier one, so that jumps of all lengths occur."""
+    dice, graph = random.Random(seed), Graph()
+    nodes = [graph.give(value) for value in range(4)]
+    built: dict[int, tuple[int, int, int, int]] = {}
+    for _ in range(dice.randint(200, 1500)):
+        code, k = dice.choice((LOAD, AND, JEQ, JEQ, JGE, JGT)), dice.randint(0, 7)
+        yes, no = dice.sample((nodes[-1], dice.choice(nodes)), 2)
+        if code == LOAD:
+            node = graph.load(0, nodes[-1])
+            built[node] = (code, 0, nodes[-1], -1)
+        elif code == AND:
+            node = graph.mask(k, nodes[-1])
+            built[node] = (code, k, nodes[-1], -1)
+        elif yes == no:
+            continue
+        else:
+            node = graph.jump(code, k, yes, no)
+            built[node] = (code, k, yes, no)
+        nodes.append(node)
+    program, count = graph.assemble(graph.load(0, nodes[-1]))
+    compiled = Machine(program)
+    assert len(compiled.code) == count
+    for word in range(16):
+        at, held = nodes[-1], word
+        while at in built:
+            code, k, yes, no = built[at]
+            if code == LOAD:
+                at, held = yes, word
+            elif code == AND:
+                at, held = yes, held & k
+            else:
+                at = yes if COMPARE[code](held, k) else no
+        assert compiled.run(0, word) == nodes.index(at)
 
 
 def test_far_jumps_find_their_way() -> None:

@@ -69,9 +69,7 @@ def load_image(store: Store) -> None:
         manifest = store.content.put([b"manifest"], lease=lease).digest
         store.content.link(manifest, [Digest(diff_id_of(FILES))])
         config = make_config(diff_id_of(FILES))
-        store.images.create(
-            config, [layer], manifest=manifest, references=[parse_reference("app:1")], lease=lease
-        )
+        store.images.create(config, [layer], manifest=manifest, references=[parse_reference("app:1")], lease=lease)
     assert store.layers.verify(store.images.resolve("app:1").layers[0])
 
 
@@ -214,7 +212,9 @@ def kill(effect: str, path: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def cut_by_exception(cut: Callable[[str, str], None], *, forever: bool) -> Callable[[Path, Callable[[Store], None], int], bool]:
+def cut_by_exception(
+    cut: Callable[[str, str], None], *, forever: bool
+) -> Callable[[Path, Callable[[Store], None], int], bool]:
     """Run a step in this process and let an effect fail."""
 
     def run(path: Path, step: Callable[[Store], None], at: int) -> bool:
@@ -326,7 +326,9 @@ def test_every_write_is_cut_once(
             assert left == [], f"{step.__name__} cut at {at}"
             assert whole(store) >= had
             step(store)
-            assert [item for item in store.checker.check() if item.repairable] == [], f"{step.__name__} again after {at}"
+            assert [item for item in store.checker.check() if item.repairable] == [], (
+                f"{step.__name__} again after {at}"
+            )
         shutil.rmtree(path)
         at += 1
     assert at > 1

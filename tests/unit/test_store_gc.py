@@ -45,9 +45,7 @@ def test_everything_of_an_image_stays_and_goes_with_it(store: Store) -> None:
         store.content.link(index, [manifest])
         store.content.link(manifest, [packed])
         config = make_config(diff_id_of(FILES))
-        image = store.images.create(
-            config, [layer], manifest=index, references=[parse_reference("app")], lease=lease
-        )
+        image = store.images.create(config, [layer], manifest=index, references=[parse_reference("app")], lease=lease)
         store.content.put([b"nothing needs this"], lease=lease)
         before = kept_files(store)
         assert store.collector.collect().size_bytes == 0
@@ -196,7 +194,9 @@ def test_finding_protects_in_the_same_moment(store: Store) -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["receive", "image", "remove image", "container", "remove container", "blob", "step", "collect"]),
+        st.sampled_from(
+            ["receive", "image", "remove image", "container", "remove container", "blob", "step", "collect"]
+        ),
         st.integers(0, 2),
     ),
     max_size=25,

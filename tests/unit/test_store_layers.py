@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onggi.base.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, NotSupported
-from onggi.spec.digest import ChainID, Digest, DiffID
+from onggi.spec.digest import ChainID, DiffID, Digest
 from onggi.store.leases import Lease
 from tests.stores import (
     NEXT_BOOT,

@@ -31,7 +31,7 @@ from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw
 from onggi.host.launcher import LaunchFailed
 from onggi.host.logs import LogLine, read_logs
-from onggi.plan.cgroup import plan_cgroup
+from onggi.plan.cgroup import plan_directories
 from onggi.plan.facts import Facts
 from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
@@ -481,7 +481,7 @@ class Containers:
 
     def _cgroups(self, container: Container) -> dict[str, str]:
         parent = decode_request(container).cgroup_parent.rstrip("/") or self._context.cgroup_parent
-        return plan_cgroup(None, f"{parent}/{container.id}", self._context.facts.cgroup).directories
+        return plan_directories(f"{parent}/{container.id}", self._context.facts.cgroup)
 
 
 def parse_signal(text: str) -> int:

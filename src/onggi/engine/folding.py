@@ -14,7 +14,7 @@ from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
-from onggi.plan.cgroup import plan_cgroup
+from onggi.plan.cgroup import plan_directories
 from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, parse_exit, parse_state
 from onggi.store.containers import Change, Container
 
@@ -154,7 +154,7 @@ class Folding:
         try:
             directories = msgspec.json.decode(context.files.read(f"{run}/cgroups", MAX_RECORD_BYTES), type=dict[str, str])
         except NotFound:
-            directories = plan_cgroup(None, f"{context.cgroup_parent}/{id}", context.facts.cgroup).directories
+            directories = plan_directories(f"{context.cgroup_parent}/{id}", context.facts.cgroup)
         kill_members(directories)
         remove_cgroup(directories)
         context.root.discard(run)

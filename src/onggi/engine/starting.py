@@ -17,7 +17,7 @@ from onggi.engine.identity import find_identity
 from onggi.host.cgroupfs.files import write_or_explain
 from onggi.host.devices import DeviceNode, list_devices, look_up_devices
 from onggi.host.locks import probe_lock, take_lock
-from onggi.plan.cgroup import plan_cgroup, plan_refuge
+from onggi.plan.cgroup import plan_directories, plan_refuge
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.facts import Facts
 from onggi.plan.ops import MakeDirectory, Plan, WriteFile
@@ -160,7 +160,7 @@ def _prepare(
     )
     spec = make_spec(container.id, request, image, resolved, facts)
     plan = plan_container(spec, root, supervision, facts)
-    cgroups = plan_cgroup(None, resolved.cgroups_path, facts.cgroup).directories
+    cgroups = plan_directories(resolved.cgroups_path, facts.cgroup)
     return Prepared(spec=spec, plan=plan, inherited=tuple(inherited), cgroups=cgroups)
 
 

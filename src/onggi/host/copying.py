@@ -68,7 +68,7 @@ class _Copy:
                 return True
             target = self._planter.create(path)
             try:
-                self.size_bytes += _copy_data(source, target, seen)
+                self.size_bytes += copy_data(source, target, seen)
                 self._planter.seal(target, self._attributes(seen, source))
             finally:
                 os.close(target)
@@ -128,7 +128,7 @@ def copy_tree(
         return Copied(entries=copy.entries, size_bytes=copy.size_bytes, lost_xattrs=planter.lost_xattrs)
 
 
-def _copy_data(source: int, target: int, seen: os.stat_result) -> int:
+def copy_data(source: int, target: int, seen: os.stat_result) -> int:
     """Copy the data between the holes; what a growing file gets meanwhile is left out."""
     size = seen.st_size
     if seen.st_blocks * 512 >= size:

@@ -52,6 +52,35 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
         os.close(context)
 
 
+def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
+    """Mount layers (descriptors, top first) and a writable upper directory, detached and volatile.
+
+    For build steps: what is written through the descriptor is in `upper` once it is closed.
+    """
+    directories: list[int] = []
+    try:
+        context = _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
+    except OSError as error:
+        raise NotSupported(f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)") from None
+    try:
+        for lower in lowers:
+            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
+        for key, path in ((b"upperdir", upper), (b"workdir", work)):
+            directories.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW))
+            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(key), None, directories[-1])
+        for key, value in ((b"redirect_dir", b"nofollow"), (b"metacopy", b"off"), (b"xino", b"on")):
+            _call(_SYS_FSCONFIG, context, _SET_STRING, ctypes.c_char_p(key), ctypes.c_char_p(value), 0)
+        _call(_SYS_FSCONFIG, context, _SET_FLAG, ctypes.c_char_p(b"volatile"), None, 0)
+        _call(_SYS_FSCONFIG, context, _CREATE, None, None, 0)
+        return _call(_SYS_FSMOUNT, context, _CLOEXEC, 0)
+    except OSError as error:
+        raise explain_oserror(error, "mount", "an overlay of the layers") from None
+    finally:
+        os.close(context)
+        for fd in directories:
+            os.close(fd)
+
+
 def _call(number: int, *arguments: object) -> int:
     result: int = _syscall(ctypes.c_long(number), *arguments)
     if result < 0:

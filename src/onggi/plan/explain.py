@@ -90,6 +90,7 @@ _TEXTS: Final = {
     errno_names.EOPNOTSUPP: "operation not supported",
     errno_names.EPROTONOSUPPORT: "protocol not supported",
     errno_names.EADDRINUSE: "address already in use",
+    errno_names.EADDRNOTAVAIL: "cannot assign requested address",
     errno_names.ENETUNREACH: "network is unreachable",
     errno_names.ETIMEDOUT: "connection timed out",
     errno_names.ESTALE: "stale file handle",
@@ -170,6 +171,8 @@ def _data(data: ops.Data) -> str:
                 text += plain
             case ops.SlotHole():
                 text += f"<%{part.slot}>"
+            case ops.LinkHole():
+                text += f"<index of eth{part.number}>"
             case _:
                 text += f"<{part.value.partition(':')[0]}>"
     text = text.rstrip("\n").replace("\n", "; ")
@@ -329,7 +332,10 @@ def _describe(op: ops.Op) -> str:
             command = " ".join(_quote(word) for word in op.argv)
             return f"exec {command if len(command) <= _MAX_TEXT else command[:_MAX_TEXT] + '…'}"
         case ops.Netlink():
-            return f"netlink family {op.family}: {op.count} messages"
+            return f"netlink: {op.text}" if op.text else f"netlink family {op.family}: {op.count} messages"
+        case ops.Bind():
+            address = f"[{op.address}]" if ":" in op.address else op.address
+            return f"hold port {address}:{op.port}/{'udp' if op.datagram else 'tcp'}"
         case ops.FilterDevices():
             return f"filter devices of %{op.cgroup} by {len(op.program) // 8} eBPF instructions"
         case ops.KillMembers():
@@ -442,6 +448,19 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the working directory lies outside the container's root, which is never allowed"
         case ops.ChangeDirectory() if errno == _EACCES:
             return "the container's user may not enter the working directory"
+        case ops.Bind(port=port) if errno == errno_names.EADDRINUSE:
+            return (
+                f"port is already allocated: another program of this host has it (ss -tulnp 'sport = :{port}' tells "
+                "which); end that one, or publish another port"
+            )
+        case ops.Bind(address=address) if errno == errno_names.EADDRNOTAVAIL:
+            return f"this host has no address {address}; `ip address` lists those that it has"
+        case ops.Bind() if errno == errno_names.EMFILE:
+            return "every published port takes a descriptor or two: raise the limit (ulimit -n), or publish fewer"
+        case ops.Netlink() if errno in (_EPERM, _EACCES):
+            return "changing the network needs root (CAP_NET_ADMIN) here"
+        case ops.Netlink() if errno == errno_names.EOPNOTSUPP:
+            return "this kernel lacks a part that it needs: veth, bridge or nf_tables"
         case ops.FilterDevices():
             return "device rules on cgroup v2 need CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN"
         case ops.Exec() if errno == _ENOENT:

@@ -42,7 +42,14 @@ class SlotHole(msgspec.Struct, frozen=True):
     binary: bool = False
 
 
-Data = bytes | tuple[bytes | Hole | SlotHole, ...]
+class LinkHole(msgspec.Struct, frozen=True):
+    """The index of the link eth<number> in the network namespace that the launcher is in: four bytes native."""
+
+    number: int = 0
+
+
+Part = bytes | Hole | SlotHole | LinkHole
+Data = bytes | tuple[Part, ...]
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True):
@@ -451,11 +458,25 @@ class Exec(Op, frozen=True, kw_only=True):
 
 
 class Netlink(Op, frozen=True, kw_only=True):
-    """Send prepared netlink messages and read their acknowledgements."""
+    """Send prepared netlink messages and read their acknowledgements; `text` says what they ask for."""
 
     family: int
     messages: Data
     count: int
+    text: str = ""
+
+
+class Bind(Op, frozen=True, kw_only=True):
+    """Hold a port of the host, so that nobody else takes it: bound, without SO_REUSEADDR afterwards, and deaf.
+
+    Nothing listens: what the packet filter does not turn away is refused at once, not left to wait.
+    `address` is numeric, and of IPv6 means IPv6 only.
+    """
+
+    slot: Slot
+    datagram: bool
+    address: str
+    port: int
 
 
 class FilterDevices(Op, frozen=True, kw_only=True):

@@ -182,6 +182,7 @@ def plan_devices(linux: Linux, shown: Shown, *, bound: bool) -> PlannedDevices:
     tolerate = () if shown.at("/dev") else (abi.EEXIST,)
     before: list[Op] = []
     child: list[Op] = []
+    parents: set[tuple[Slot, str]] = set()
     for number, device in enumerate(devices):
         if device.type not in _NODE_TYPES:
             raise InvalidArgument(f"linux.devices: {device.path}: unknown type {device.type!r} (b, c, u or p)")
@@ -203,7 +204,8 @@ def plan_devices(linux: Linux, shown: Shown, *, bound: bool) -> PlannedDevices:
         parent, _, name = path.rpartition("/")
         if not name:
             raise InvalidArgument(f"linux.devices: {device.path}: the path names no file")
-        if parent and parent != "/dev":
+        if parent and (root, parent) not in parents:
+            parents.add((root, parent))
             child.append(MakeTarget(root=root, path=parent))
         child.append(
             MakeNode(

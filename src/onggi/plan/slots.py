@@ -11,6 +11,7 @@ _WRITES: Final[dict[type[Op], tuple[str, ...]]] = {
     ops.OpenPath: ("slot",),
     ops.Listen: ("slot",),
     ops.Pipe: ("reader", "writer"),
+    ops.Bind: ("slot",),
     ops.Open: ("slot",),
     ops.Clone: ("pidfd", "proc"),
     ops.Adopt: ("pidfd", "proc"),
@@ -77,6 +78,7 @@ def plan_closes(done: Iterable[Op], later: Iterable[Op], *, keep: Iterable[Slot]
     for op in done:
         if isinstance(op, Close):
             open_now.pop(op.slot, None)
-        open_now.update(dict.fromkeys(written(op)))
+        if not isinstance(op, ops.Bind):  # a port is held for as long as we live
+            open_now.update(dict.fromkeys(written(op)))
     needed = {slot for op in later for slot in read(op)} | set(keep)
     return tuple(Close(slot=slot) for slot in open_now if slot not in needed)

@@ -7,7 +7,7 @@
 All integers are native little endian. One op becomes one record, or a few (`Open`
 of a new file system is one record per fsconfig call); records carry the number of
 their op, so that errors name what a person reads in `--explain`. A span of several
-strings has them NUL-separated. Holes are a span of (offset, kind, slot) entries over
+strings has them NUL-separated. Holes are a span of (offset, kind, slot or link number) entries over
 the data span before it. `launcher/plan.h` is generated from here
 (`python -m onggi.plan.wire`), and a test keeps it current.
 """
@@ -22,7 +22,7 @@ from onggi.plan import ops
 MAGIC: Final = b"ONGGIPL1"
 VERSION: Final = 1
 MAX_RECORDS: Final = 4096
-MAX_SLOTS: Final = 512
+MAX_SLOTS: Final = 1024
 MAX_BYTES: Final = 4 << 20
 
 # magic, version, total bytes, records per section, slots, reserved, build id (hex text)
@@ -38,9 +38,9 @@ KINDS: Final = (
     "SETNS", "UNSHARE", "TELL", "AWAIT", "SEND", "RECEIVE", "HOSTNAME", "DOMAINNAME", "RLIMIT", "DEATHSIG",
     "UNDUMPABLE", "BOUNDING", "IDS", "CAPABILITIES", "NO_NEW_PRIVS", "SECCOMP", "CHDIR", "UMASK",
     "TERMINAL", "STDIO", "SESSION", "SEAL", "INIT", "EXEC",
-    "NETLINK", "DEVICES", "KILL", "SUPERVISE", "KEEP", "RECORD",
+    "NETLINK", "BIND", "DEVICES", "KILL", "SUPERVISE", "KEEP", "RECORD",
 )  # fmt: skip
-HOLES: Final = ("PID", "PID_U32", "NOW", "SLOT", "SLOT_U32")
+HOLES: Final = ("PID", "PID_U32", "NOW", "SLOT", "SLOT_U32", "LINK_U32")
 
 _NUMBER: Final = {name: number for number, name in enumerate(KINDS, 1)}
 _SECRET_CONTEXT: Final = "\0context"  # the fsopen descriptor between the records of one `Open`
@@ -99,6 +99,9 @@ class Writer:
                 case ops.SlotHole():
                     table += HOLE.pack(len(raw), 5 if part.binary else 4, self.slot(part.slot))
                     raw += bytes(4) if part.binary else b""
+                case ops.LinkHole():
+                    table += HOLE.pack(len(raw), 6, part.number)
+                    raw += bytes(4)
                 case ops.Hole.PID:
                     table += HOLE.pack(len(raw), 1, -1)
                 case ops.Hole.PID_U32:
@@ -233,6 +236,8 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
             w.add("EXEC", n, t, (), (), (op.candidates, op.argv, op.env))
         case ops.Netlink():
             w.add("NETLINK", n, t, (), (op.family, op.count), w.holes(op.messages))
+        case ops.Bind():
+            w.add("BIND", n, t, (op.slot,), (op.datagram, op.port), (op.address,))
         case ops.FilterDevices():
             w.add("DEVICES", n, t, (op.cgroup,), (), (op.program,))
         case ops.KillMembers():

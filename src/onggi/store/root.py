@@ -9,7 +9,7 @@
     volumes/<name>/_data        volumes
     trash/                      renamed here, then unlinked
     locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
-    empty/                      the lower of overlays that would have too few
+    empty/{0,1}                 the lowers of overlays that would have too few
     reserve                     a mebibyte that a full disk leaves for the work of emptying it
 
 Whoever makes files for an object holds the object's lock until its row is committed,
@@ -36,7 +36,10 @@ MAX_ID_LENGTH: Final = 128
 RESERVE_BYTES: Final = 1 << 20
 _PLENTY: Final = 16
 _AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases")
-_DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks")
+_DIRECTORIES: Final = (
+    *("blobs", "blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks"),
+    *("empty", "empty/0", "empty/1"),
+)
 
 
 class StateRoot:
@@ -88,7 +91,7 @@ class StateRoot:
             self.files.remove_tree(trashed)
 
     def make_room(self) -> bool:
-        """If the disk is full, give up what was set aside: to be called before removing, which needs a little space first.
+        """If the disk is full, give up what was set aside: removing needs a little space first.
 
         True if there is more space now.
         """
@@ -109,7 +112,7 @@ class StateRoot:
             staged.publish(reserve)
 
     def _make_directories(self) -> None:
-        if self.files.look(self.place("empty")) is not None:  # the last one made
+        if self.files.look(self.place(_DIRECTORIES[-1])) is not None:  # the last one made
             return
         made = ""
         for part in self.path.split("/")[1:]:
@@ -117,11 +120,7 @@ class StateRoot:
             if self.files.look(made) is None:
                 self.files.make_directory(made)
         for directory in _DIRECTORIES:
-            parent, _, child = directory.partition("/")
-            self.files.make_directory(self.place(parent))
-            if child:
-                self.files.make_directory(self.place(directory))
-        self.files.make_directory(self.place("empty"), 0o755)
+            self.files.make_directory(self.place(directory), 0o755 if directory.startswith("empty/") else 0o700)
 
 
 def is_hex_id(text: str) -> bool:

@@ -126,8 +126,9 @@ class Snapshots:
             for layer in reversed(layers):
                 lowers.append(self._layers.open_found(layer))
                 stack.callback(self._root.files.close, lowers[-1])
-            while len(lowers) < _FEWEST_LOWERS[snapshot.kind]:
-                lowers.append(self._root.files.open_directory(self._root.place("empty")))
+            for number in range(_FEWEST_LOWERS[snapshot.kind] - len(lowers)):
+                # The same one twice is an overlapping layer: ELOOP.
+                lowers.append(self._root.files.open_directory(self._root.place("empty", str(number))))
                 stack.callback(self._root.files.close, lowers[-1])
             lock.share()
             return Held(stack.pop_all(), snapshot, lock, tuple(lowers), upper, work)

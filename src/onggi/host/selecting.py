@@ -1,0 +1,338 @@
+"""Choosing files beneath a directory, hashing what was chosen, and copying it elsewhere: COPY and ADD.
+
+The source is a stranger's (a context, another stage's root): everything is resolved
+beneath its descriptor, and a symbolic link that leads out of it stays inside.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from onggi.base.errors import InvalidArgument
+from onggi.base.names import shown
+
+from .copying import copy_data
+from .planter import Planter
+from .tree import OPEN_FILE, open_beneath, through
+from .xattrs import CAPABILITY, read_xattrs
+
+_CHUNK: Final = 1 << 20
+_MAX_LINKS: Final = 40
+Match = bytes | Callable[[bytes], bool]
+Skip = Callable[[bytes, bool], bool]
+"""Tells of a path (relative to the source root) and whether it is a directory if it is left out."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One chosen file: where it lies beneath the source root, and its name below the destination ("" is itself)."""
+
+    source: bytes
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    device: int
+    inode: int
+    link: bytes = b""
+    rdev: int = 0
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.mode)
+
+
+class Digests(Protocol):
+    """A memory of what files contain, so that an unchanged file is not read again."""
+
+    def get(self, item: Item) -> bytes | None:
+        """Give the digest of this very state of a file, if it is known and to be trusted."""
+
+    def put(self, item: Item, digest: bytes) -> None:
+        """Remember it."""
+
+
+class NoDigests:
+    """Remembers nothing."""
+
+    def get(self, item: Item) -> bytes | None:
+        """Know nothing."""
+
+    def put(self, item: Item, digest: bytes) -> None:
+        """Forget."""
+
+
+def find_matches(root: int, components: Sequence[Match]) -> list[bytes]:
+    """Find the paths that match, component by component, sorted. A literal component need not be a directory entry
+    that is there: the path is given as it is, and whoever looks at it learns."""
+    found = [b""]
+    for component in components:
+        following: list[bytes] = []
+        for path in found:
+            if isinstance(component, bytes):
+                following.append(_join(path, component))
+            else:
+                following += [_join(path, name) for name in _names(root, path) if component(name)]
+        found = following
+    return sorted(found)
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name
+
+
+def _names(root: int, path: bytes) -> list[bytes]:
+    try:
+        fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    try:
+        return [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)
+
+
+def look(root: int, path: bytes, *, follow: bool = False) -> os.stat_result | None:
+    """Look at a path beneath the root; None when nothing is there."""
+    try:
+        fd = open_beneath(root, path, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def choose(root: int, path: bytes, *, skip: Skip | None = None) -> Iterator[Item]:
+    """Give a path and all below it, directories before what is in them; a link that is named itself is followed.
+
+    Nothing is given when nothing is there. `skip` leaves out files, and directories with
+    all below them unless something below is wanted, which it tells by its own answers.
+    """
+    seen = look(root, path, follow=True)
+    if seen is None:
+        return
+    if not stat.S_ISDIR(seen.st_mode):
+        yield _item(root, path, b"", seen)
+        return
+    yield _item(root, path, b"", seen)
+    yield from _below(root, path, b"", skip)
+
+
+def _below(root: int, path: bytes, name: bytes, skip: Skip | None) -> Iterator[Item]:
+    fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        entries = sorted((os.fsencode(entry.name), entry) for entry in os.scandir(fd))
+        for child, entry in entries:
+            seen = entry.stat(follow_symlinks=False)
+            source, below = _join(path, child), _join(name, child)
+            is_directory = stat.S_ISDIR(seen.st_mode)
+            if not (skip is not None and skip(source, is_directory)):
+                if not stat.S_ISSOCK(seen.st_mode):
+                    yield _item(root, source, below, seen)
+            elif not is_directory:
+                continue
+            if is_directory:
+                yield from _below(root, source, below, skip)
+    finally:
+        os.close(fd)
+
+
+def _item(root: int, source: bytes, name: bytes, seen: os.stat_result) -> Item:
+    link = b""
+    if stat.S_ISLNK(seen.st_mode):
+        fd = open_beneath(root, source, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            link = os.readlink(b"", dir_fd=fd)
+        finally:
+            os.close(fd)
+    return Item(
+        source=source,
+        name=name,
+        mode=seen.st_mode,
+        uid=seen.st_uid,
+        gid=seen.st_gid,
+        size=seen.st_size,
+        mtime_ns=seen.st_mtime_ns,
+        ctime_ns=seen.st_ctime_ns,
+        device=seen.st_dev,
+        inode=seen.st_ino,
+        link=link,
+        rdev=seen.st_rdev,
+    )
+
+
+def hash_item(root: int, item: Item, *, owners: bool, digests: Digests) -> bytes:
+    """Hash what COPY would take of a file: kind, mode, owner if `owners`, link target, content; never its time."""
+    hasher = hashlib.sha256(b"%o %d %d\0" % (item.mode, item.uid if owners else 0, item.gid if owners else 0))
+    if stat.S_ISLNK(item.mode):
+        hasher.update(item.link)
+    elif stat.S_ISREG(item.mode):
+        hasher.update(_content(root, item, digests))
+    elif not item.is_directory:
+        hasher.update(b"%d" % item.rdev)
+    return hasher.digest()
+
+
+def _content(root: int, item: Item, digests: Digests) -> bytes:
+    if (known := digests.get(item)) is not None:
+        return known
+    hasher = hashlib.sha256()
+    fd = open_beneath(root, item.source, OPEN_FILE & ~os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidArgument(f"{shown(item.source)} changed while it was read; stop what writes to it")
+        buffer = bytearray(min(_CHUNK, max(item.size, 1)))
+        view = memoryview(buffer)
+        while count := os.readv(fd, [view]):
+            hasher.update(view[:count])
+        capability = read_xattrs(fd).get(CAPABILITY, b"")
+    finally:
+        os.close(fd)
+    hasher.update(capability)
+    digest = hasher.digest()
+    digests.put(item, digest)
+    return digest
+
+
+class _Attributes(msgspec.Struct, frozen=True):
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    xattrs: dict[bytes, bytes]
+
+
+class Copier:
+    """Copies chosen items into a target: `owner` None keeps theirs, `mode` changes permission bits."""
+
+    def __init__(
+        self,
+        root: int,
+        planter: Planter,
+        *,
+        owner: tuple[int, int] | None,
+        change_mode: Callable[[int, bool], int] | None,
+        epoch_ns: int | None = None,
+    ) -> None:
+        """Copy from the directory `root`."""
+        self._root, self._planter, self._owner, self._change = root, planter, owner, change_mode
+        self._epoch_ns = epoch_ns
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def copy(self, item: Item, target: bytes) -> None:
+        """Copy one item to this path of the target. Directories are merged."""
+        kind = stat.S_IFMT(item.mode)
+        attributes = self._attributes(item)
+        if kind == stat.S_IFDIR:
+            self._planter.directory(target, attributes)
+        elif kind == stat.S_IFLNK:
+            self._planter.symlink(target, attributes, item.link)
+        elif kind == stat.S_IFREG:
+            self._regular(item, target, attributes)
+        else:
+            self._planter.node(target, attributes, kind, item.rdev)
+
+    def _regular(self, item: Item, target: bytes, attributes: _Attributes) -> None:
+        identity = (item.device, item.inode)
+        if identity in self._links:
+            self._planter.hardlink(target, self._links[identity])
+            return
+        source = open_beneath(self._root, item.source, OPEN_FILE & ~os.O_NOFOLLOW)
+        try:
+            seen = os.fstat(source)
+            if not stat.S_ISREG(seen.st_mode):
+                raise InvalidArgument(f"{shown(item.source)} changed while it was copied; stop what writes to it")
+            fd = self._planter.create(target)
+            try:
+                copy_data(source, fd, seen)
+                capability = {k: v for k, v in read_xattrs(source).items() if k == CAPABILITY}
+                self._planter.seal(fd, msgspec.structs.replace(attributes, xattrs=capability))
+            finally:
+                os.close(fd)
+            if seen.st_nlink > 1:
+                self._links[identity] = target
+        finally:
+            os.close(source)
+
+    def _attributes(self, item: Item) -> _Attributes:
+        uid, gid = self._owner or (item.uid, item.gid)
+        mode = stat.S_IMODE(item.mode)
+        if self._change is not None and not stat.S_ISLNK(item.mode):
+            mode = self._change(mode, item.is_directory)
+        mtime_ns = item.mtime_ns if self._epoch_ns is None else min(item.mtime_ns, self._epoch_ns)
+        return _Attributes(mode, uid, gid, mtime_ns, {})
+
+
+def make_parents(root: int, path: bytes, owner: tuple[int, int], *, mode: int = 0o755) -> bytes:
+    """Make a directory and its parents where they are missing, through the links of the tree; gives its true path."""
+    current = b""
+    pending = [part for part in path.split(b"/") if part not in (b"", b".")]
+    links = 0
+    while pending:
+        part = pending.pop(0)
+        if part == b"..":
+            current = current.rpartition(b"/")[0]
+            continue
+        here = _join(current, part)
+        seen = look(root, here)
+        if seen is None:
+            parent = open_beneath(root, current, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.mkdir(part, 0o700, dir_fd=parent)
+                made = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                try:
+                    os.fchown(made, *owner)
+                    os.fchmod(made, mode)
+                finally:
+                    os.close(made)
+            finally:
+                os.close(parent)
+        elif stat.S_ISLNK(seen.st_mode):
+            links += 1
+            if links > _MAX_LINKS:
+                raise InvalidArgument(f"{shown(path)} leads through too many symbolic links")
+            fd = open_beneath(root, here, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                target = os.readlink(b"", dir_fd=fd)
+            finally:
+                os.close(fd)
+            if target.startswith(b"/"):
+                current = b""
+            pending = [step for step in target.split(b"/") if step not in (b"", b".")] + pending
+            continue
+        elif not stat.S_ISDIR(seen.st_mode):
+            raise InvalidArgument(f"cannot make the directory {shown(path)}: {shown(here)} is a file")
+        current = here
+    return current
+
+
+def read_prefix(root: int, path: bytes, size: int) -> bytes:
+    """Read the first bytes of a regular file."""
+    fd = open_beneath(root, path, OPEN_FILE & ~os.O_NOFOLLOW)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
+
+
+def true_path(root: int, path: bytes) -> bytes | None:
+    """Give the path of a directory with all links resolved inside the root; None where nothing is there."""
+    try:
+        fd = open_beneath(root, path, os.O_PATH | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        top = os.readlink(through(root)).rstrip(b"/") + b"/"
+        real = os.readlink(through(fd))
+        return real[len(top) :] if real.startswith(top) else real.lstrip(b"/")
+    finally:
+        os.close(fd)
