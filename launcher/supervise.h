@@ -35,7 +35,7 @@ struct log {
     int64_t second;     /* what `date` shows */
     char date[20];
     size_t used;
-    char out[32768];
+    char out[16384];
 };
 
 /* Make ready and open the file. Only a full disk is no error here: records are counted as lost until it has room. */

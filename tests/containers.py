@@ -192,7 +192,11 @@ class Room:
             ours.send(b"a" + bytes([streams]))
             for message in said:
                 ours.send(message)
-            pid = self.launcher.run(plan, [theirs.fileno(), *inherited], facts=self.facts)
+            try:
+                pid = self.launcher.run(plan, [theirs.fileno(), *inherited], facts=self.facts)
+            except BaseException:
+                ours.close()
+                raise
         return Running(run, pid, ours)
 
     def start(self, spec: Spec, root: Overlay | Directory | None = None, **supervision: Any) -> Running:

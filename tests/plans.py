@@ -13,6 +13,10 @@ from onggi.plan.facts import Facts
 from onggi.plan.ops import Plan
 from onggi.plan.rootfs import Directory, Overlay
 from onggi.runtime import defaults
+from onggi.runtime.bundle import Resolved, make_spec
+from onggi.spec.container import ContainerRequest
+from onggi.spec.image_config import ContainerConfig
+from onggi.spec.passwd import Identity
 from onggi.spec.runtime import (
     Linux,
     LinuxDevice,
@@ -176,6 +180,40 @@ def make_case(
     supervision = supervision or Supervision(run_directory="/run/onggi/containers/c1")
     plan = plan_container(spec, root, supervision, facts, bundle="/bundle")
     return Case(spec=spec, root=root, supervision=supervision, facts=facts, plan=plan)
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a plan in tests/unit/data/plans is made from: a request or an OCI spec, on one of the recorded hosts."""
+
+    says: str
+    facts: str
+    request: ContainerRequest | None = None
+    identity: Identity = Identity()
+    spec: Spec | None = None
+    overlay: Overlay | None = None
+    directory: str | None = None
+    supervision: Supervision
+
+    def plan(self) -> Plan:
+        """Plan it as the engine would."""
+        facts = FACTS[self.facts]
+        spec = self.spec
+        if self.request is not None:
+            resolved = Resolved(identity=self.identity, cgroups_path="/onggi/c1")
+            spec = make_spec("c1" * 32, self.request, ContainerConfig(), resolved, facts)
+        assert spec is not None
+        root = self.overlay or Directory(path=self.directory or "")
+        return plan_container(spec, root, self.supervision, facts, bundle="/bundle")
+
+
+def recorded_cases() -> list[Path]:
+    """List the files of the recorded plans' sources; the text lies beside each, as `.plan`."""
+    return sorted((DATA / "plans").glob("*.json"))
+
+
+def load_recorded(path: Path) -> Recorded:
+    """Read one of them."""
+    return msgspec.json.decode(path.read_bytes(), type=Recorded)
 
 
 class WireRecord(msgspec.Struct, frozen=True):

@@ -22,9 +22,10 @@ from onggi.store.tar.entry import Limits
 from onggi.store.tar.pack import Hashing, hash_layer, pack_layer, pack_tree
 from onggi.store.tar.unpack import unpack_layer, unpack_tree
 from tests.archives import directory, snapshot
-from tests.trees import Node, plant, trees
+from tests.trees import Node, plant, scratch, trees
 
 ROOT = os.geteuid() == 0
+SCRATCH = scratch()
 GNU_TAR = shutil.which("tar") or "tar"
 
 
@@ -48,10 +49,10 @@ def names(data: bytes) -> list[str]:
         return tar.getnames()
 
 
-@settings(max_examples=60)
+@settings(max_examples=200)
 @given(trees(whiteouts=True))
 def test_a_layer_comes_back_and_packs_the_same(node: Node) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as temporary:
         source, target = Path(temporary, "source"), Path(temporary, "target")
         plant(source, node)
         first = layer(source)
@@ -61,10 +62,10 @@ def test_a_layer_comes_back_and_packs_the_same(node: Node) -> None:
         assert layer(target) == first == layer(source)
 
 
-@settings(max_examples=40)
+@settings(max_examples=150)
 @given(trees(whiteouts=False))
 def test_a_plain_tree_comes_back_and_a_copy_is_equal(node: Node) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as temporary:
         source, target, copy = (Path(temporary, name) for name in ("source", "target", "copy"))
         plant(source, node)
         first = tree(source)
@@ -77,10 +78,10 @@ def test_a_plain_tree_comes_back_and_a_copy_is_equal(node: Node) -> None:
         assert tree(target) == tree(copy) == first
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(trees(whiteouts=False, names=b"abcd\xc3\xa9 -", years=(1971, 2200)))
 def test_gnu_tar_reads_what_we_write(node: Node) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as temporary:
         source, target = Path(temporary, "source"), Path(temporary, "target")
         plant(source, node)
         target.mkdir()
@@ -88,8 +89,20 @@ def test_gnu_tar_reads_what_we_write(node: Node) -> None:
         assert without_root(snapshot(target)) == without_root(snapshot(source))
 
 
-@pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "ustar", "v7"])
-@pytest.mark.parametrize("sparse", [(), ("--sparse",), ("--sparse", "--sparse-version=0.0"), ("--sparse-version=0.1", "-S")])
+@pytest.mark.parametrize(
+    ("form", "sparse"),
+    [
+        ("v7", ()),
+        ("ustar", ()),
+        ("oldgnu", ("--sparse",)),
+        ("gnu", ()),
+        ("gnu", ("--sparse",)),
+        ("pax", ()),
+        ("pax", ("--sparse", "--sparse-version=0.0")),
+        ("pax", ("--sparse", "--sparse-version=0.1")),
+        ("pax", ("--sparse", "--sparse-version=1.0")),
+    ],
+)
 def test_we_read_what_gnu_tar_writes(tmp_path: Path, form: str, sparse: tuple[str, ...]) -> None:
     source = tmp_path / "source"
     (source / ("d" * 70) / "sub").mkdir(parents=True)
@@ -103,10 +116,10 @@ def test_we_read_what_gnu_tar_writes(tmp_path: Path, form: str, sparse: tuple[st
         (source / ("n" * 200)).write_text("long")
         (source / "long-link").symlink_to("t" * 300)
     with (source / "holes").open("wb") as file:
-        for at in range(0, 40_000_000, 1_000_000):
+        for at in range(0, 8_000_000, 200_000):
             file.seek(at)
             file.write(b"island")
-        file.truncate(50_000_000)
+        file.truncate(10_000_000)
     (source / "file").chmod(0o4711)
     for number, path in enumerate(sorted(source.rglob("*"))):
         os.utime(path, ns=(0, 1_600_000_000_123_456_789 + number * 10**9), follow_symlinks=False)
@@ -117,7 +130,7 @@ def test_we_read_what_gnu_tar_writes(tmp_path: Path, form: str, sparse: tuple[st
     assert without_root(snapshot(tmp_path / "target", mtime_unit_ns=unit)) == without_root(
         snapshot(source, mtime_unit_ns=unit)
     )
-    assert (tmp_path / "target" / "holes").stat().st_blocks * 512 < 5_000_000
+    assert (tmp_path / "target" / "holes").stat().st_blocks * 512 < 6_000_000
 
 
 def gnu_tar(*arguments: str, stdin: bytes | None = None) -> bytes:

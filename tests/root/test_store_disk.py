@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,8 @@ def on_small_disk(function: Callable[[str], Any], disk: Path, size: str) -> Any:
         f"print(json.dumps(run({str(disk)!r})))"
     )
     mount = f'mount -t tmpfs -o size={size} none "$0" && exec "$@"'
-    command = [
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        mount,
-        disk,
-        sys.executable,
-        "-B",
-        "-c",
-        code,
-    ]
+    unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, str(disk)]
+    command = [*unshare, sys.executable, "-B", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -96,7 +85,7 @@ def run_out_of_space(disk: str) -> list[list[str]]:
         with open_store(disk) as store:
             store.files.remove_tree(store.root.place("reserve"))
             fill(disk, leave)
-            said = attempt(lambda store=store: use(store))
+            said = attempt(partial(use, store))
         Path(disk, "ballast").unlink()
         with open_store(disk) as store:
             store.checker.repair()
@@ -164,7 +153,7 @@ def go_read_only(disk: str) -> list[str]:
         lambda: store.volumes.create("volume"),
         store.events.read,
     ):
-        said.append(attempt(action))
+        said += [attempt(action)]
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     with open_store(disk) as store:
         said += [f"{item.subject} {item.problem}" for item in store.checker.check()]

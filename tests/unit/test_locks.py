@@ -52,9 +52,12 @@ def test_threads_of_one_process_exclude_each_other(path: str) -> None:
 
 
 def test_shared_locks_share(path: str) -> None:
-    with take_lock(path, "it", shared=True), take_lock(path, "it", shared=True, timeout_s=0):
-        with pytest.raises(Conflict):
-            take_lock(path, "it", timeout_s=0)
+    with (
+        take_lock(path, "it", shared=True),
+        take_lock(path, "it", shared=True, timeout_s=0),
+        pytest.raises(Conflict),
+    ):
+        take_lock(path, "it", timeout_s=0)
     take_lock(path, "it", timeout_s=0).close()
 
 

@@ -69,7 +69,7 @@ CALLS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(filter=profiles(), native=st.sampled_from((X86_64, AARCH64)), calls=st.lists(CALLS, min_size=20, max_size=60))
 def test_a_filter_decides_as_the_reference_does(
     filter: LinuxSeccomp, native: Arch, calls: list[tuple[int, int, tuple[int, ...]]]
@@ -223,9 +223,28 @@ def test_a_rule_with_the_default_action_is_as_if_it_were_not_there() -> None:
     assert compiled.run(X86_64.token, READ, (1,)) == ALLOW
 
 
-def test_the_tighter_of_two_bounds_decides() -> None:
-    compiled = machine(rule("read", arg(0, "GE", 5)), rule("read", arg(0, "GE", 9), action="SCMP_ACT_TRAP"))
-    assert [compiled.run(X86_64.token, READ, (given,)) for given in (4, 5, 8, 9)] == [EPERM, ALLOW, ALLOW, 0x30000]
+TRAP = 0x0003_0000
+
+
+@pytest.mark.parametrize(
+    ("allowed", "trapped", "call", "verdict"),
+    [
+        ((0, "GE", 5), (0, "GE", 9), (9,), TRAP),
+        ((0, "GE", 5), (0, "GE", 9), (8,), ALLOW),
+        ((0, "LE", 5), (0, "LE", 9), (5,), ALLOW),
+        ((0, "LT", 5), (0, "LT", 9), (5,), TRAP),
+        ((0, "LE", 5), (0, "GE", 5), (5,), ALLOW),
+        ((0, "NE", 4), (0, "LE", 9), (5,), ALLOW),
+        ((0, "EQ", 5), (1, "EQ", 6), (5, 6), TRAP),
+        ((0, "EQ", 5), (1, "GE", 6), (5, 5), ALLOW),
+    ],
+)
+def test_of_overlapping_rules_the_most_telling_decides(
+    allowed: tuple[int, str, int], trapped: tuple[int, str, int], call: tuple[int, ...], verdict: int
+) -> None:
+    rules = [rule("read", arg(*allowed)), rule("read", arg(*trapped), action="SCMP_ACT_TRAP")]
+    for order in (rules, rules[::-1]):
+        assert machine(*order).run(X86_64.token, READ, call) == verdict
 
 
 def test_a_contradiction_is_refused() -> None:
@@ -329,6 +348,20 @@ def test_any_graph_is_laid_out_as_it_was_built(seed: int) -> None:
             else:
                 at = yes if COMPARE[code](held, k) else no
         assert compiled.run(0, word) == nodes.index(at)
+
+
+@pytest.mark.parametrize("between", range(245, 260))
+def test_both_exits_of_a_jump_may_be_just_too_far(between: int) -> None:
+    """Bringing one closer takes an instruction, by which the other is farther away."""
+    graph = Graph()
+    farther = graph.mask(1, graph.give(10))
+    far = graph.jump(JEQ, 1, farther, graph.give(20))
+    chain = far
+    for _ in range(between):
+        chain = graph.mask(15, chain)
+    for yes, no in ((far, farther), (farther, far)):
+        compiled = Machine(graph.assemble(graph.load(0, graph.jump(JEQ, 5, graph.jump(JEQ, 5, yes, no), chain)))[0])
+        assert compiled.run(0, 5) == (20 if yes == far else 10)
 
 
 def test_far_jumps_find_their_way() -> None:

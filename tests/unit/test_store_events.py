@@ -58,7 +58,11 @@ def test_the_oldest_go(log: Events, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_append_at_once(log: Events) -> None:
-    threads = [threading.Thread(target=lambda: [log.append(event(1)) for _ in range(20)]) for _ in range(4)]
+    def append_often() -> None:
+        for _ in range(20):
+            log.append(event(1))
+
+    threads = [threading.Thread(target=append_often) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -192,18 +192,17 @@ def test_finding_protects_in_the_same_moment(store: Store) -> None:
 
 # -- any history -----------------------------------------------------------------------------------
 
+VERBS = ["receive", "image", "remove image", "container", "remove container", "blob", "step", "collect"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(
-            ["receive", "image", "remove image", "container", "remove container", "blob", "step", "collect"]
-        ),
+        st.sampled_from(VERBS),
         st.integers(0, 2),
     ),
     max_size=25,
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(steps=STEPS)
 def test_after_any_history_all_that_is_referred_to_is_there(
     steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory

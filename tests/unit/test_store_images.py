@@ -144,10 +144,17 @@ def test_what_is_not_here_is_said_as_docker_does(store: Store, text: str, said: 
     assert str(caught.value) == said
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Give a store that stays empty."""
+    with Store(tmp_path_factory.mktemp("store")) as made:
+        yield made
+
+
 @given(text=st.text(max_size=80))
-def test_any_text_gets_an_answer(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with Store(tmp_path_factory.mktemp("store")) as store, pytest.raises((NotFound, InvalidArgument)):
-        store.images.resolve(text)
+def test_any_text_gets_an_answer(text: str, empty: Store) -> None:
+    with pytest.raises((NotFound, InvalidArgument)):
+        empty.images.resolve(text)
 
 
 def test_tags_move(store: Store, lease: Lease) -> None:

@@ -1,6 +1,7 @@
 """The only place that wires things together."""
 
 import os
+from functools import cached_property
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
@@ -24,6 +25,7 @@ from onggi.store.tar.pack import hash_layer
 from onggi.store.tar.unpack import unpack_layer
 
 if TYPE_CHECKING:
+    from onggi.engine.builds import Builds
     from io import FileIO
 
 DEFAULT_RUN = "/run/onggi"
@@ -58,6 +60,13 @@ class Engine:
         self.images = Images(self._context)
         self.containers = Containers(self._context, self._folding, self.images)
         self.system = System(self._context, self._folding)
+
+    @cached_property
+    def builds(self) -> "Builds":
+        """Builds. Loaded when asked for: containers start without the Dockerfile language."""
+        from onggi.engine.builds import Builds
+
+        return Builds(self._context, self.images)
 
     @property
     def root(self) -> str:

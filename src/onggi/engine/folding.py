@@ -12,6 +12,7 @@ import msgspec
 
 from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
+from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
 from onggi.plan.cgroup import plan_directories
@@ -96,9 +97,13 @@ class Folding:
         record = self._read_exit(run) if present else None
         row = self._row(id)
         if record is None and alive:
+            if row is None and not probe_lock(f"{run}/owner"):
+                # A build step whose build is gone: nobody waits for it.
+                with Attachment.connect(run) as attachment:
+                    attachment.kill_quietly()
             return
         if row is None:
-            if not alive and present:
+            if not alive and present and not probe_lock(f"{run}/owner"):
                 self._clear(id, run)
             return
         started = present and context.files.look(f"{run}/state") is not None

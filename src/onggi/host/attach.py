@@ -107,6 +107,13 @@ class Attachment:
         """Send a signal to the container's first process, by the supervisor's pidfd: never to another."""
         self._send(b"s" + bytes([number]))
 
+    def kill_quietly(self) -> None:
+        """Kill the container, if it still runs."""
+        try:
+            self.send_signal(9)
+        except FailedPrecondition:
+            return
+
     def resize(self, rows: int, columns: int) -> None:
         """Change the terminal's size."""
         self._send(b"r" + struct.pack("=HH", rows, columns))

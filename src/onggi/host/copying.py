@@ -41,11 +41,12 @@ class _Stat(msgspec.Struct, frozen=True):
 class _Copy:
     """One copy in progress."""
 
-    def __init__(self, planter: Planter, owner: tuple[int, int] | None) -> None:
+    def __init__(self, planter: Planter, owner: tuple[int, int] | None, *, no_xdev: bool) -> None:
         self.entries = 0
         self.size_bytes = 0
         self._planter = planter
         self._owner = owner
+        self._no_xdev = no_xdev
         self._links: dict[tuple[int, int], bytes] = {}
 
     def directory(self, directory: Directory) -> None:
@@ -59,7 +60,12 @@ class _Copy:
                 self._other(directory.fd, name, path)
 
     def _regular(self, dirfd: int, name: bytes, path: bytes) -> bool:
-        opened = open_regular(dirfd, name)
+        try:
+            opened = open_regular(dirfd, name, no_xdev=self._no_xdev)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return True  # something is mounted on it, and stays where it is
+            raise
         if opened is None:
             return False
         source, seen = opened
@@ -118,10 +124,11 @@ def copy_tree(
     """Copy what is beneath the directory `source`, and its own attributes, to the directory `target`.
 
     `owner`: everything belongs to these ids instead; `owners=False`: to whoever copies.
+    `no_xdev`: what is mounted in the tree is left out.
     Raises OSError, and what Planter and walk raise.
     """
     with Planter(target, owners=owners) as planter:
-        copy = _Copy(planter, owner)
+        copy = _Copy(planter, owner, no_xdev=no_xdev)
         for directory in walk(source, max_entries=max_entries, no_xdev=no_xdev):
             copy.directory(directory)
         planter.finish()

@@ -72,6 +72,14 @@ class Files:
             raise explain_oserror(error, "make directory", path) from None
         return True
 
+    def own(self, path: str, uid: int, gid: int) -> None:
+        """Change the owner of a file or directory, not of what a link leads to."""
+        self.about_to("chown", path)
+        try:
+            os.chown(path, uid, gid, follow_symlinks=False)
+        except OSError as error:
+            raise explain_oserror(error, "change the owner of", path) from None
+
     def stage(self, path: str) -> "Staged":
         """Open a staged file for appending; what an earlier writer left in it is still there."""
         self.about_to("create", path)
@@ -87,6 +95,25 @@ class Files:
             staged.write(data)
             os.fchmod(staged.fd, mode)
             staged.publish(path, durable=durable)
+
+    def put_json(self, path: str, value: object) -> None:
+        """Write a small value as JSON."""
+        self.put(path, msgspec.json.encode(value))
+
+    def remove_stubs(self, upper: str, stubs: list[bytes], etc: bool) -> None:
+        """Remove files of an upper directory that are still empty, and with `etc` the directory if it is empty too."""
+        fd = self.open_directory(upper)
+        try:
+            for stub in stubs:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    seen = os.lstat(stub, dir_fd=fd)
+                    if stat.S_ISREG(seen.st_mode) and seen.st_size == 0:
+                        os.unlink(stub, dir_fd=fd)
+            if etc:
+                with contextlib.suppress(OSError):
+                    os.rmdir(b"etc", dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def rename(self, source: str, target: str, *, durable: bool = False) -> None:
         """Rename a file, or a directory to a name that is free; `durable` syncs the target's directory."""

@@ -5,6 +5,7 @@ beneath its descriptor, and a symbolic link that leads out of it stays inside.
 """
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from onggi.base.errors import InvalidArgument
+from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.names import shown
 
 from .copying import copy_data
@@ -336,3 +337,26 @@ def true_path(root: int, path: bytes) -> bytes | None:
         return real[len(top) :] if real.startswith(top) else real.lstrip(b"/")
     finally:
         os.close(fd)
+
+
+def open_anything(root: int, path: bytes) -> int:
+    """Open a path beneath the root as a handle (O_PATH). Raises NotFound."""
+    try:
+        return open_beneath(root, path, os.O_PATH)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{shown(path)} is not there") from None
+
+
+def open_file(root: int, path: bytes) -> io.FileIO:
+    """Open a regular file beneath the root for reading, unbuffered."""
+    return io.FileIO(open_beneath(root, path, OPEN_FILE & ~os.O_NOFOLLOW), "rb")
+
+
+def open_directory(root: int, path: bytes) -> int:
+    """Open a directory beneath the root."""
+    return open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def close(fd: int) -> None:
+    """Close what one of these opened."""
+    os.close(fd)

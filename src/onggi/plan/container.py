@@ -32,7 +32,7 @@ from onggi.plan.namespaces import (
     plan_return,
     read_namespaces,
 )
-from onggi.plan.network import LOOPBACK_INDEX, link_up
+from onggi.plan.network import LOOPBACK_INDEX, NetworkPlan, link_up
 from onggi.plan.ops import (
     Adopt,
     Await,
@@ -80,6 +80,7 @@ from onggi.plan.rootfs import (
 from onggi.plan.slots import plan_closes
 from onggi.spec.runtime import Linux, Mount, Process, Spec
 
+NO_NETWORK: Final = NetworkPlan()
 LOST_RECORDS: Final = "onggi: the disk was full; log records lost here: "
 
 
@@ -107,11 +108,18 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_container(
-    spec: Spec, root: Overlay | Directory, supervision: Supervision, facts: Facts, *, bundle: str = ""
+    spec: Spec,
+    root: Overlay | Directory,
+    supervision: Supervision,
+    facts: Facts,
+    *,
+    bundle: str = "",
+    network: NetworkPlan = NO_NETWORK,
 ) -> Plan:
     """Plan a container's whole life.
 
-    `bundle` is the directory that relative paths of the spec belong to.
+    `bundle` is the directory that relative paths of the spec belong to, `network` what
+    a network adds to a container that makes its own network namespace.
     Raises InvalidArgument for what the spec has wrong, NotSupported for what this
     host or version cannot do; nothing has happened then.
     """
@@ -127,7 +135,8 @@ def plan_container(
     mapped = "user" in namespaces.made
     owner = host_uid(process.user.uid, linux) if namespaces.has("user") else process.user.uid
 
-    before: list[Op] = [*plan_sign_of_life(supervision), *plan_stdio(process, supervision, owner=owner), *cgroup.before]
+    before: list[Op] = [*plan_sign_of_life(supervision), *network.before]
+    before += [*plan_stdio(process, supervision, owner=owner), *cgroup.before]
     before += plan_joins_before(namespaces, linux)
     before += [*rootfs.before, *inside.before]
     flags = clone_flags(namespaces, cgroup_at_birth=not late_cgroupns)
@@ -148,7 +157,7 @@ def plan_container(
     beside += plan_return(namespaces)
     if mapped:
         beside += [*plan_maps(linux), Tell(name="mapped"), *rootfs.mapped]
-    beside += [*cgroup.beside, *plan_hold(namespaces), *plan_oom_score(process, facts)]
+    beside += [*plan_hold(namespaces), *network.beside, *cgroup.beside, *plan_oom_score(process, facts)]
     if supervision.supervisors is not None:
         beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
     if process.terminal:
@@ -159,6 +168,7 @@ def plan_container(
     ]
     after: list[Op] = [
         *cgroup.keep,
+        *network.after,
         RecordExit(at="run", path="exit"),
         *cgroup.kill,
         *plan_release(namespaces),
@@ -297,7 +307,7 @@ def _plan_inside(
     child: list[Op] = []
     network: tuple[Op, ...] = ()
     if "network" in namespaces.made:
-        network = (Netlink(family=abi.NETLINK_ROUTE, messages=link_up(LOOPBACK_INDEX), count=1),)
+        network = (Netlink(family=abi.NETLINK_ROUTE, messages=link_up(LOOPBACK_INDEX), count=1, text="bring lo up"),)
     if "mount" in namespaces.joined:
         _refuse_files(spec, linux)
         late_cgroup: tuple[Op, ...] = (Unshare(types=abi.CLONE_NEWCGROUP),) if late else ()

@@ -93,6 +93,7 @@ _TEXTS: Final = {
     errno_names.EADDRNOTAVAIL: "cannot assign requested address",
     errno_names.ENETUNREACH: "network is unreachable",
     errno_names.ETIMEDOUT: "connection timed out",
+    errno_names.ENOTTY: "inappropriate ioctl for device",
     errno_names.ESTALE: "stale file handle",
     errno_names.EDQUOT: "disk quota exceeded",
     errno_names.ECANCELED: "operation canceled",
@@ -398,17 +399,19 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the source of a bind mount must exist on the host; make it first, or check the path"
         case ops.Open(idmap=str()) if errno == errno_names.EINVAL:
             return "this file system cannot be mounted with mapped ids"
-        case ops.MakeTarget() | ops.Attach() if errno == errno_names.ENOTDIR:
+        case ops.MakeTarget() if errno == errno_names.ENOTDIR:
+            return "a part of the path is a file in the image"
+        case ops.Attach() if errno == errno_names.EINVAL:
             return "a directory cannot be mounted on a file, nor a file on a directory"
         case ops.MakeTarget() if errno == errno_names.EROFS:
             return "the mount point is not in the image and the root file system is read-only; add it to the image"
         case ops.MakeTarget() | ops.Attach() | ops.Mask() | ops.MakeReadOnly() if errno == errno_names.ELOOP:
             return "a symbolic link of the image goes in circles or into procfs"
-        case ops.Clone() if errno == errno_names.ENOSPC:
+        case ops.Clone() | ops.Reclone() if errno == errno_names.ENOSPC:
             return "the limit of user namespaces is reached: see /proc/sys/user/max_*_namespaces"
-        case ops.Clone() if errno in (_EPERM, _EACCES):
+        case ops.Clone() | ops.Reclone() if errno in (_EPERM, _EACCES):
             return "making namespaces needs root (CAP_SYS_ADMIN) here"
-        case ops.Clone() if errno == errno_names.EAGAIN:
+        case ops.Clone() | ops.Reclone() | ops.ForkInit() if errno == errno_names.EAGAIN:
             return "the limit of processes is reached: see ulimit -u, or pids.max of this cgroup"
         case ops.Clone() if errno == errno_names.EBUSY:
             return "a cgroup with controllers enabled for its children takes no process itself"
@@ -463,13 +466,15 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "this kernel lacks a part that it needs: veth, bridge or nf_tables"
         case ops.FilterDevices():
             return "device rules on cgroup v2 need CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN"
+        case ops.OpenTerminal() if errno == errno_names.ENOTTY:
+            return "what the container has at /dev/pts is no devpts"
         case ops.Exec() if errno == _ENOENT:
             return "no such file in the container, or the interpreter that it names is missing"
         case ops.Exec() if errno == _EACCES:
             return "the file is not executable by the container's user, or is a directory"
         case ops.Exec() if errno == errno_names.ENOEXEC:
             return "the file is no program for this machine: a script needs a #! line, a binary the right architecture"
-        case ops.Await() | ops.Receive() | ops.Tell() | ops.Send() if errno == errno_names.ECANCELED:
+        case ops.Await() | ops.Receive() | ops.Tell() | ops.Send() | ops.Adopt() if errno == errno_names.ECANCELED:
             return "the other process ended before it came to this step; was it killed for want of memory?"
     return ""
 

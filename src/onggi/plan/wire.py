@@ -2,7 +2,7 @@
 
     header   64 bytes: magic "ONGGIPL1", version, sizes, records per section, slots, build id
     records  88 bytes each: kind, op number, tolerated errnos, 4 slots, 4 numbers, 4 spans
-    arena    bytes that spans point into; every span is followed by a NUL
+    arena    bytes that spans point into; every span is followed by a NUL; its first byte is in none
 
 All integers are native little endian. One op becomes one record, or a few (`Open`
 of a new file system is one record per fsconfig call); records carry the number of
@@ -53,7 +53,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.records = bytearray()
-        self.arena = bytearray()
+        self.arena = bytearray(1)  # so that no span is at 0, which with length 0 means that there is none
         self.slots: dict[ops.Slot, int] = {}
         self.count = 0
 

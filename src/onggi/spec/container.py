@@ -9,6 +9,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from onggi.base.errors import InvalidArgument
+from onggi.spec.ports import PortRequest, parse_exposed
+from onggi.spec.resolv import check_dns, parse_extra_host
+
 DEFAULT_SHM_BYTES: Final = 64 << 20
 DEFAULT_LOG_BYTES: Final = 10_000_000
 DEFAULT_LOG_FILES: Final = 3
@@ -133,7 +137,14 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     sysctls: dict[str, str] = {}
     resources: ResourceRequest = ResourceRequest()
     oom_score_adj: int | None = None
-    network: str = "none"  # none, host, bridge, container:<id>
+    network: str = "bridge"  # bridge, none, host, container:<id>
+    ports: tuple[PortRequest, ...] = ()
+    exposed: tuple[str, ...] = ()  # --expose: "80/tcp", "80-90/udp"
+    publish_all: bool = False  # every exposed port, the image's too, at a free port of the host
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address", the address may be host-gateway
     pid: str = ""  # "" for its own, host, container:<id>
     ipc: str = ""  # "" or private for its own, host, none, container:<id>
     uts: str = ""  # "" for its own, host
@@ -143,3 +154,35 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     gid_map: tuple[IdMapRequest, ...] = ()
     cgroup_parent: str = ""
     log: LogRequest = LogRequest()
+
+
+def check_network(request: ContainerRequest) -> None:
+    """Refuse what does not go together about a network. Raises InvalidArgument, with Docker's texts where there are."""
+    mode = request.network
+    if mode not in ("bridge", "none", "host") and not mode.startswith("container:"):
+        raise InvalidArgument(
+            f"network {mode} not found: this version of Onggi has bridge, none, host and container:NAME; "
+            "networks of one's own come later"
+        )
+    if mode.startswith("container:"):
+        what = "conflicting options: {} and the container type network mode"
+        for asked, name in (
+            (request.hostname is not None, "hostname"),
+            (request.dns or request.dns_search or request.dns_options, "dns"),
+            (request.extra_hosts, "custom host-to-IP mapping"),
+            (request.ports or request.publish_all, "port publishing"),
+            (request.exposed, "port exposing"),
+        ):
+            if asked:
+                raise InvalidArgument(what.format(name))
+    elif mode != "bridge" and (request.ports or request.publish_all):
+        raise InvalidArgument(
+            f"conflicting options: port publishing and network mode {mode}: "
+            + ("its ports are the host's already" if mode == "host" else "nothing could reach them")
+            + "; leave out -p and -P, or use --network bridge"
+        )
+    for text in request.exposed:
+        parse_exposed(text)
+    for text in request.extra_hosts:
+        parse_extra_host(text)
+    check_dns(request.dns)

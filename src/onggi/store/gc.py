@@ -1,7 +1,7 @@
 """Collection: what nothing needs any more goes.
 
-Roots are images (which stay until they are removed, tagged or not), containers and the
-leases of living commands. From there: snapshots to layers, images to layers and blobs,
+Roots are images (which stay until they are removed, tagged or not), containers, the build
+cache and the leases of living commands. From there: snapshots to layers, images to layers and blobs,
 layers to their tars, manifests to the blobs they list.
 
 Publish and collect take the same lock of an object, and a row is only deleted in a
@@ -33,6 +33,7 @@ _LAYERS: Final = """
 SELECT id, size, place FROM layers
 WHERE id NOT IN (SELECT layer FROM image_layers)
   AND id NOT IN (SELECT layer FROM snapshot_layers)
+  AND id NOT IN (SELECT layer FROM build_cache)
   AND id NOT IN (SELECT key FROM lease_items WHERE kind = 'layer')
 ORDER BY id
 """

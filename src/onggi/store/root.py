@@ -35,7 +35,7 @@ LOCK_TIMEOUT_S: Final = 30.0
 MAX_ID_LENGTH: Final = 128
 RESERVE_BYTES: Final = 1 << 20
 _PLENTY: Final = 16
-_AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases")
+_AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases", "caches")
 _DIRECTORIES: Final = (
     *("blobs", "blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks"),
     *("empty", "empty/0", "empty/1"),

@@ -12,6 +12,8 @@
                        │
                  snapshot_layers <── snapshots <── containers ──> container_volumes ──> volumes
 
+    networks <── endpoints <── ports      addresses and published ports, of containers or of leases
+
     leases <── lease_items      blobs, layers and snapshots that a running command still needs
 
 A row promises its files; a file without a row is litter (sweep.py). So files
@@ -38,6 +40,13 @@ Times are nanoseconds since the epoch (`_ns`), sizes bytes, digests `sha256:…`
                 boot_id: the boot in which it was started last
     volumes     anonymous: 1 if it goes with its container
     leases      a lease lives as long as its lock is held (leases.py)
+    networks    last: the number of the address that was given last (networks.py)
+    endpoints   who has an address; goes with its container, or with the lease of a command
+    ports       what the host's ports lead to, as they are bound: `0.0.0.0`, `::` or one address
+
+    build_cache   key of a step -> the layer that it made; keeps the layer until it is pruned
+    build_steps   what the last run of a step was made of, to say why it has to run again
+    file_digests  what files of contexts contain, by what stat(2) says of them
 """
 
 from typing import Final
@@ -131,5 +140,46 @@ CREATE TABLE lease_items (
 CREATE INDEX lease_items_lease ON lease_items(lease);
 """
 
-MIGRATIONS: Final = (_FIRST,)
+_BUILDS: Final = """
+CREATE TABLE build_cache (
+    key TEXT PRIMARY KEY, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE,
+    created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX build_cache_layer ON build_cache(layer);
+
+CREATE TABLE build_steps (
+    place TEXT PRIMARY KEY, parts BLOB NOT NULL, used_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE file_digests (
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (device, inode)
+) STRICT, WITHOUT ROWID;
+"""
+
+_NETWORKS: Final = """
+CREATE TABLE networks (
+    name TEXT PRIMARY KEY, bridge TEXT NOT NULL UNIQUE, subnet4 TEXT NOT NULL, subnet6 TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, last INTEGER NOT NULL DEFAULT 1
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+    owner TEXT NOT NULL, network TEXT NOT NULL REFERENCES networks, number INTEGER NOT NULL, link TEXT NOT NULL,
+    container TEXT REFERENCES containers ON DELETE CASCADE, lease TEXT REFERENCES leases ON DELETE CASCADE,
+    PRIMARY KEY (owner, network), UNIQUE (network, number), CHECK ((container IS NULL) <> (lease IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX endpoints_container ON endpoints(container);
+CREATE INDEX endpoints_lease ON endpoints(lease);
+
+CREATE TABLE ports (
+    protocol TEXT NOT NULL, host_ip TEXT NOT NULL, host_port INTEGER NOT NULL, container_port INTEGER NOT NULL,
+    owner TEXT NOT NULL, network TEXT NOT NULL,
+    PRIMARY KEY (protocol, host_port, host_ip),
+    FOREIGN KEY (owner, network) REFERENCES endpoints ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ports_owner ON ports(owner, network);
+"""
+
+MIGRATIONS: Final = (_FIRST, _BUILDS, _NETWORKS)
 """The n-th script leads from schema n to n + 1. What has been released is never edited."""

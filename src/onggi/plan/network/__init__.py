@@ -10,6 +10,8 @@
 Nothing here asks the host; host/netlink.py does, and sends what concerns more than one container.
 """
 
+from onggi.plan.network.attachment import Attachment, NetworkPlan, plan_attachment
 from onggi.plan.network.links import LOOPBACK_INDEX, link_up
+from onggi.plan.network.table import Bridged, Table
 
-__all__ = ["LOOPBACK_INDEX", "link_up"]
+__all__ = ["LOOPBACK_INDEX", "Attachment", "Bridged", "NetworkPlan", "Table", "link_up", "plan_attachment"]

@@ -1,0 +1,291 @@
+"""Builds: a Dockerfile and a context in, an image out.
+
+Everything that only the host knows is found here (contexts, images, the clock); what
+the build is, is computed by build/graph.py, and done by build/solver.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import msgspec
+
+from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.units import format_time, parse_time
+from onggi.build.cachekey import hash_words
+from onggi.build.digests import RememberedDigests
+from onggi.build.dockerfile.parser import parse_dockerfile
+from onggi.build.events import Note, Tell
+from onggi.build.graph import BaseImage, Graph, Options, StagePlan, plan_graph
+from onggi.build.ignore import Ignore, parse_ignore
+from onggi.build.roots import Context as Tree
+from onggi.build.roots import Roots
+from onggi.build.solver import Built, Solver, StepFailed
+from onggi.engine.context import Context
+from onggi.engine.images import Images
+from onggi.engine.layering import settle_layer
+from onggi.engine.running_steps import StepRunner
+from onggi.host.tree import read_small
+from onggi.spec.digest import DiffID
+from onggi.spec.image_config import ContainerConfig, History, ImageConfig, RootFS, print_image_config, unknown_config
+from onggi.spec.platform import Platform, machine_platform, parse_platform
+from onggi.spec.reference import Reference, parse_reference
+from onggi.store.build_cache import BuildCache
+from onggi.store.images import Image
+from onggi.store.leases import Lease
+from onggi.store.tar.decompress import Source, open_layer
+from onggi.store.tar.unpack import unpack_tree
+
+MAX_DOCKERFILE_BYTES: Final = 16 << 20
+MAX_IGNORE_BYTES: Final = 4 << 20
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build is asked for.
+
+    `context` is a directory of the host; `archive` a tar of one instead. `dockerfile` is a
+    path, absolute or in the context; `text` the Dockerfile itself. `contexts` gives
+    further ones by name: a directory or an image.
+    """
+
+    context: str | None = None
+    archive: Source | None = None
+    dockerfile: str = "Dockerfile"
+    text: bytes | None = None
+    tags: tuple[str, ...] = ()
+    args: Mapping[str, str] = {}
+    target: str | None = None
+    labels: Mapping[str, str] = {}
+    network: str = "default"
+    hosts: tuple[str, ...] = ()
+    contexts: Mapping[str, str] = {}
+    platform: str | None = None
+    no_cache: bool = False
+    epoch: int | None = None
+    host_certs: bool = False
+
+
+class Builds:
+    """Builds in a state root."""
+
+    def __init__(self, context: Context, images: Images) -> None:
+        """Work on this root."""
+        self._context, self._images = context, images
+        self.cache = BuildCache(context.root)
+
+    def build(self, request: BuildRequest, tell: Tell) -> Image:
+        """Build an image. Raises StepFailed (with a way to look inside), InvalidArgument, NotFound, Cancelled."""
+        context = self._context
+        references = [parse_reference(tag).with_default_tag() for tag in request.tags]
+        with ExitStack() as stack:
+            lease = stack.enter_context(context.leases.open(f"build of {request.tags[0] if request.tags else 'an image'}"))
+            trees, text, name = self._open(stack, request, lease)
+            dockerfile = parse_dockerfile(text, name=name)
+            for warning in dockerfile.warnings:
+                tell(Note(text=f"{name}:{warning.line}: {warning.text}"))
+            host = machine_platform(context.facts.arch)
+            platform = parse_platform(request.platform, host) if request.platform else host
+            epoch = self._epoch(request)
+            options = Options(
+                args=request.args,
+                target=request.target,
+                labels=request.labels,
+                network=request.network,
+                hosts=request.hosts,
+                contexts=frozenset(trees) - {""},
+                platform=platform,
+                build_platform=host,
+                epoch=epoch,
+            )
+            graph = plan_graph(dockerfile, options, self._resolver(request))
+            if graph.unused:
+                names = " ".join(graph.unused)
+                tell(Note(text=f"[Warning] One or more build-args [{names}] were not consumed"))
+            built = self._solve(graph, trees, request, lease, tell, epoch)
+            plan = graph.stages[graph.target]
+            return self._export(graph, plan, built, references, lease, epoch)
+
+    def _epoch(self, request: BuildRequest) -> int | None:
+        text = request.args.get("SOURCE_DATE_EPOCH")
+        if text is None:
+            return request.epoch
+        if not text.isdigit():
+            raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH {text!r}: expected seconds since 1970")
+        return int(text)
+
+    # -- contexts ----------------------------------------------------------------------------------
+
+    def _open(self, stack: ExitStack, request: BuildRequest, lease: Lease) -> tuple[dict[str, Tree], bytes, str]:
+        """Open all contexts and read the Dockerfile; its own ignore file goes before .dockerignore."""
+        context = self._context
+        trees: dict[str, Tree] = {}
+        fd: int | None = None
+        if request.archive is not None:
+            fd = self._unpack(stack, request.archive)
+        elif request.context is not None:
+            fd = context.files.open_directory(request.context)
+        if fd is not None:
+            stack.callback(context.files.close, fd)
+        text, name = self._dockerfile(request, fd)
+        if fd is not None:
+            trees[""] = Tree(fd, ignore=self._ignore(fd, request))
+        for key, value in request.contexts.items():
+            if value.startswith("docker-image://"):
+                continue
+            seen = context.files.look(value)
+            if seen is not None and seen.kind == "directory":
+                other = context.files.open_directory(value)
+                stack.callback(context.files.close, other)
+                trees[key] = Tree(other, ignore=self._plain_ignore(other))
+        return trees, text, name
+
+    def _unpack(self, stack: ExitStack, archive: Source) -> int:
+        """Unpack a context from a tar into a place of its own, which goes with the build."""
+        context = self._context
+        place = context.root.place("ingest", f"context-{context.root.new_id()[:16]}")
+        context.files.make_directory(place)
+        stack.callback(context.root.discard, place)
+        fd = context.files.open_directory(place)
+        unpack_tree(open_layer(archive), fd, devices=False)
+        return fd
+
+    def _dockerfile(self, request: BuildRequest, fd: int | None) -> tuple[bytes, str]:
+        if request.text is not None:
+            return request.text, "Dockerfile"
+        path = request.dockerfile
+        try:
+            if path.startswith("/") and request.archive is None:
+                return self._context.files.read(path, MAX_DOCKERFILE_BYTES), path.rsplit("/", 1)[-1]
+            if fd is None:
+                raise NotFound("")
+            return read_small(fd, path.encode(), max_bytes=MAX_DOCKERFILE_BYTES, no_xdev=False), path.rsplit("/", 1)[-1]
+        except NotFound:
+            raise NotFound(
+                f"failed to read dockerfile: open {path}: no such file or directory; name it with -f, or change the context"
+            ) from None
+
+    def _ignore(self, fd: int, request: BuildRequest) -> Ignore | None:
+        if request.text is None and not request.dockerfile.startswith("/"):
+            own = f"{request.dockerfile}.dockerignore"
+            try:
+                return parse_ignore(read_small(fd, own.encode(), max_bytes=MAX_IGNORE_BYTES, no_xdev=False))
+            except NotFound:
+                pass
+        return self._plain_ignore(fd)
+
+    def _plain_ignore(self, fd: int) -> Ignore | None:
+        try:
+            return parse_ignore(read_small(fd, b".dockerignore", max_bytes=MAX_IGNORE_BYTES, no_xdev=False))
+        except NotFound:
+            return None
+
+    def _resolver(self, request: BuildRequest) -> Callable[[str, Platform], BaseImage]:
+        def resolve(name: str, platform: Platform) -> BaseImage:
+            del platform  # without registries an image is here or not
+            wanted = request.contexts.get(name, name).removeprefix("docker-image://")
+            image = self._images.resolve(wanted)
+            raw = self._images.raw_config(image)
+            return BaseImage(
+                name=wanted,
+                id=str(image.id),
+                config=self._context.images.config(image.id),
+                layers=image.layers,
+                unknown=unknown_config(raw),
+            )
+
+        return resolve
+
+    # -- solving and what comes of it --------------------------------------------------------------
+
+    def _solve(
+        self, graph: Graph, trees: Mapping[str, Tree], request: BuildRequest, lease: Lease, tell: Tell, epoch: int | None
+    ) -> Built:
+        context = self._context
+        solver = Solver(
+            graph=graph,
+            snapshots=context.snapshots,
+            layers=context.layers,
+            cache=self.cache,
+            roots=Roots(context.root, context.layers, context.files),
+            contexts=trees,
+            digests=RememberedDigests(self.cache, context.root.clock_ns()),
+            runner=StepRunner(context, host_certs=request.host_certs),
+            lease=lease,
+            settle=lambda layer: settle_layer(context, layer),
+            tell=tell,
+            clock_ns=context.root.clock_ns,
+            new_id=context.root.new_id,
+            place=hash_words((request.context or "-", request.dockerfile)),
+            no_cache=request.no_cache,
+            epoch=epoch,
+        )
+        try:
+            return solver.solve()
+        except StepFailed as failure:
+            raise self._explain_failure(failure, lease) from None
+
+    def _explain_failure(self, failure: StepFailed, lease: Lease) -> StepFailed:
+        """Keep what a failed RUN left as an image without a name, and say how to look inside."""
+        if failure.snapshot is None:
+            return failure
+        context = self._context
+        layer = context.snapshots.commit(failure.snapshot, lease=lease)
+        layers = [*failure.stack.layers, layer.id]
+        diff_ids = tuple(settle_layer(context, context.layers.get(id)) for id in layers)
+        host = machine_platform(context.facts.arch)
+        config = ImageConfig(
+            architecture=host.architecture,
+            os=host.os,
+            config=failure.step.config,
+            rootfs=RootFS(type="layers", diff_ids=diff_ids),
+        )
+        image = context.images.create(print_image_config(config), layers, lease=lease)
+        text = f"{failure}\nTo look inside: onggi run --rm -it {image.id.hex[:12]} sh"
+        return StepFailed(text, code=failure.code, step=failure.step, stack=failure.stack, snapshot=None)
+
+    def _export(
+        self, graph: Graph, plan: StagePlan, built: Built, references: Sequence[Reference], lease: Lease, epoch: int | None
+    ) -> Image:
+        context = self._context
+        layers = [context.layers.get(id) for id in built.stack.layers]
+        diff_ids = tuple(DiffID(settle_layer(context, layer)) for layer in layers)
+        times = [layer.created_ns for layer in layers]
+        history = self._history(plan, times, epoch)
+        config = ImageConfig(
+            created=history[-1].created if history else format_time(context.root.clock_ns()),
+            author=plan.author,
+            architecture=plan.platform.architecture,
+            os=plan.platform.os,
+            variant=plan.platform.variant or None,
+            config=None if plan.config == ContainerConfig() else plan.config,
+            rootfs=RootFS(type="layers", diff_ids=diff_ids),
+            history=history or None,
+        )
+        data = print_image_config(config, plan.unknown)
+        return context.images.create(data, built.stack.layers, references=references, lease=lease)
+
+    def _history(self, plan: StagePlan, times: Sequence[int], epoch: int | None) -> tuple[History, ...]:
+        """Give every entry its time: that of its layer, else that of the entry before. So a rebuild gives the same image."""
+        entries: list[History] = []
+        number = 0
+        last = 0
+        for entry in plan.history:
+            if entry.empty_layer is not True:
+                last = max(last, times[number] if number < len(times) else 0)
+                number += 1
+            if entry.created is not None:
+                entries.append(entry)
+                last = max(last, _time(entry.created))
+                continue
+            at = epoch * 1_000_000_000 if epoch is not None else last
+            entries.append(msgspec.structs.replace(entry, created=format_time(at)))
+        return tuple(entries)
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_time(text)
+    except InvalidArgument:
+        return 0
+
+

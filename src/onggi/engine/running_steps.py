@@ -1,0 +1,180 @@
+"""RUN steps: a command in a container of its own, in the root file system that a build holds.
+
+A step has Docker's fourteen capabilities, as BuildKit's has, a host name of its own,
+and the network that the build was asked for. Its supervisor is leashed: when the
+build is gone, the next command ends it.
+"""
+
+import threading
+from typing import Final
+
+from onggi.base.errors import NotSupported
+from onggi.build.graph import RunStep
+from onggi.build.roots import OpenMount, Roots, find_user
+from onggi.build.solver import Output
+from onggi.engine.context import Context
+from onggi.engine.starting import ensure_refuge
+from onggi.host.attach import STDERR, STDOUT, Attachment
+from onggi.host.certs import CERT_VARIABLES, find_host_certs
+from onggi.host.locks import take_lock
+from onggi.host.selecting import look
+from onggi.plan.cgroup import plan_directories
+from onggi.plan.container import Supervision, plan_container
+from onggi.plan.rootfs import Overlay
+from onggi.runtime.bundle import Resolved, make_spec
+from onggi.runtime.defaults import BUILD_CAPABILITIES, CAPABILITIES
+from onggi.spec.container import ContainerRequest, LogRequest
+from onggi.spec.image_config import ContainerConfig as ImageDefaults
+from onggi.spec.runtime import Mount
+from onggi.store.snapshots import Held
+
+HOSTNAME: Final = "buildkitsandbox"
+_STUBS: Final = (b"etc/resolv.conf", b"etc/hosts")
+
+
+class StepRunner:
+    """Runs the steps of one build."""
+
+    def __init__(self, context: Context, *, host_certs: bool) -> None:
+        """Run in this state root; `host_certs` gives every step the host's certificate authorities."""
+        self._context, self._host_certs = context, host_certs
+        self._running: set[Attachment] = set()
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Kill every step that runs."""
+        with self._lock:
+            self._cancelled = True
+            running = list(self._running)
+        for attachment in running:
+            attachment.kill_quietly()
+
+    def run(self, held: Held, step: RunStep, roots: Roots, output: Output) -> int:
+        """Run one step to its end; gives the exit code."""
+        context = self._context
+        id = context.root.new_id()
+        run = context.run_directory(id)
+        context.files.make_directory(run)
+        with take_lock(f"{run}/owner", f"build step {id[:12]}", timeout_s=0):
+            try:
+                return self._run(id, run, held, step, roots, output)
+            finally:
+                self._finish(run)
+
+    def _finish(self, run: str) -> None:
+        """Wait until the supervisor has cleared away, so that the snapshot is free to become a layer."""
+        context = self._context
+        if context.files.look(f"{run}/lock") is not None:
+            take_lock(f"{run}/lock", "the build step", timeout_s=30).close()
+        context.root.discard(run)
+
+    def _run(self, id: str, run: str, held: Held, step: RunStep, roots: Roots, output: Output) -> int:
+        context = self._context
+        facts = context.facts
+        ensure_refuge(context, facts)
+        cgroup = f"{context.cgroup_parent}/{id}"
+        context.files.put_json(f"{run}/cgroups", plan_directories(cgroup, facts.cgroup))
+        view = roots.view(held.snapshot.layers)
+        with view:
+            identity = find_user(view.fd, step.user)
+            missing = [stub for stub in _STUBS if look(view.fd, stub, follow=True) is None]
+            etc_missing = look(view.fd, b"etc") is None
+        request = self._request(step)
+        mounts, fds = self._mounts(run, step, roots.open_mounts())
+        resolved = Resolved(identity=identity, files=mounts, cgroups_path=cgroup)
+        spec = make_spec(id, request, ImageDefaults(), resolved, facts)
+        ours, theirs = Attachment.pair()
+        inherited = [*held.lowers, theirs.fileno(), held.lock.fd, *fds]
+        supervision = Supervision(
+            run_directory=run,
+            client=len(held.lowers),
+            hold=len(held.lowers) + 1,
+            supervisors=f"{context.cgroup_parent}/supervisors",
+        )
+        overlay = Overlay(lowers=tuple(range(len(held.lowers))), upper=held.upper, work=held.work, volatile=True)
+        plan = plan_container(spec, overlay, supervision, facts)
+        with ours:
+            with theirs:
+                ours.join(STDOUT | STDERR)
+                context.launcher.run(plan, inherited, facts=facts)
+            code = self._carry(ours, output)
+        self._finish_stubs(held, run, missing, etc_missing)
+        return code
+
+    def _carry(self, attachment: Attachment, output: Output) -> int:
+        with self._lock:
+            self._running.add(attachment)
+            cancelled = self._cancelled
+        try:
+            if cancelled:
+                attachment.kill_quietly()
+            for stream, data in attachment.output():
+                output(stream, data)
+        finally:
+            with self._lock:
+                self._running.discard(attachment)
+        end = attachment.end
+        if end is None:
+            return 137
+        return 128 + end[1] if end[1] else end[0]
+
+    def _finish_stubs(self, held: Held, run: str, missing: list[bytes], etc_missing: bool) -> None:
+        """Take the empty files away that only were places to mount on: they never land in the layer."""
+        assert held.upper is not None
+        take_lock(f"{run}/lock", "the build step", timeout_s=30).close()
+        self._context.files.remove_stubs(held.upper, missing, etc_missing)
+
+    def _request(self, step: RunStep) -> ContainerRequest:
+        added = tuple(name for name in BUILD_CAPABILITIES if name not in CAPABILITIES)
+        env = step.env
+        if self._host_certs:
+            path = find_host_certs()
+            env = (*env, *(f"{name}={path.target}" for name in CERT_VARIABLES))
+        return ContainerRequest(
+            entrypoint=(),
+            command=step.argv,
+            env=env,
+            user=step.user,
+            workdir=step.workdir,
+            hostname=HOSTNAME,
+            network={"default": "host", "host": "host", "none": "none"}[step.network],
+            cap_add=added,
+            log=LogRequest(driver="none"),
+        )
+
+    def _mounts(self, run: str, step: RunStep, asked: tuple[OpenMount, ...]) -> tuple[tuple[Mount, ...], list[int]]:
+        """Give the mounts of a step. What is bound is named by its descriptor, which the launcher inherits."""
+        context = self._context
+        hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + "".join(
+            f"{ip}\t{name}\n" for name, _, ip in (entry.partition(":") for entry in step.hosts)
+        )
+        context.files.put(f"{run}/hosts", hosts.encode(), mode=0o644)
+        mounts = [Mount(destination="/etc/hosts", type="bind", source=f"{run}/hosts", options=("rbind", "ro"))]
+        if context.files.look("/etc/resolv.conf") is not None:
+            data = context.files.read("/etc/resolv.conf", 1 << 16)
+            context.files.put(f"{run}/resolv.conf", data, mode=0o644)
+            mounts.append(
+                Mount(destination="/etc/resolv.conf", type="bind", source=f"{run}/resolv.conf", options=("rbind", "ro"))
+            )
+        if self._host_certs:
+            certs = find_host_certs()
+            mounts.append(Mount(destination=certs.target, type="bind", source=certs.source, options=("rbind", "ro")))
+        fds: list[int] = []
+        for item in asked:
+            mount = item.mount
+            mode = "ro" if mount.readonly else "rw"
+            if mount.type == "tmpfs":
+                size = (f"size={mount.size}",) if mount.size else ()
+                options = ("nosuid", "nodev", "noexec", *size)
+                mounts.append(Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=options))
+            elif item.fd is not None:
+                fds.append(item.fd)
+                source = f"/proc/self/fd/{item.fd}"
+                mounts.append(Mount(destination=mount.target, type="bind", source=source, options=("rbind", mode)))
+            elif item.path is not None:
+                mounts.append(Mount(destination=mount.target, type="bind", source=item.path, options=("rbind", mode)))
+            else:
+                raise NotSupported(f"a mount of type {mount.type} is not supported")
+        return tuple(mounts), fds
+

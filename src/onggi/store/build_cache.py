@@ -1,0 +1,110 @@
+"""What builds remember: which step made which layer, what it was made of, what context files contain."""
+
+from typing import Final
+
+import msgspec
+
+from .layers import COLUMNS, Layer, layer_of
+from .leases import Lease, protect
+from .root import StateRoot
+
+# A file that changed within the granularity of its own time stamp looks unchanged afterwards.
+TRUSTED_AFTER_NS: Final = 2_000_000_000
+_PARTS: Final = msgspec.json.Decoder(dict[str, str])
+
+
+class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One step that is remembered."""
+
+    key: str
+    layer: str
+    created_ns: int
+    used_ns: int
+    size_bytes: int
+
+
+class BuildCache:
+    """The build cache of a state root. An entry keeps its layer."""
+
+    def __init__(self, root: StateRoot) -> None:
+        """Keep it in this state root."""
+        self._root = root
+
+    def find(self, key: str, *, lease: Lease) -> Layer | None:
+        """Give the layer of a step and protect it in the same moment."""
+        with self._root.db.write() as db:
+            row = db.execute(
+                f"SELECT {COLUMNS} FROM layers WHERE id = (SELECT layer FROM build_cache WHERE key = ?)", (key,)
+            ).fetchone()
+            if row is None:
+                return None
+            layer = layer_of(row)
+            if layer.lost:
+                db.execute("DELETE FROM build_cache WHERE key = ?", (key,))
+                return None
+            db.execute("UPDATE build_cache SET used_ns = ? WHERE key = ?", (self._root.clock_ns(), key))
+            protect(db, lease, "layer", layer.id)
+        return layer
+
+    def put(self, key: str, layer: str) -> None:
+        """Remember what a step made; a later run of the same step replaces it."""
+        now = self._root.clock_ns()
+        with self._root.db.write() as db:
+            db.execute(
+                "INSERT INTO build_cache (key, layer, created_ns, used_ns) VALUES (?1, ?2, ?3, ?3) "
+                "ON CONFLICT (key) DO UPDATE SET layer = ?2, created_ns = ?3, used_ns = ?3",
+                (key, layer, now),
+            )
+
+    def last_parts(self, place: str) -> dict[str, str] | None:
+        """Give what the step at this place of a Dockerfile was made of when it ran last."""
+        with self._root.db.read() as db:
+            row = db.execute("SELECT parts FROM build_steps WHERE place = ?", (place,)).fetchone()
+        return None if row is None else _PARTS.decode(row[0])
+
+    def put_parts(self, parts: dict[str, dict[str, str]]) -> None:
+        """Remember what steps were made of, by place."""
+        now = self._root.clock_ns()
+        with self._root.db.write() as db:
+            db.executemany(
+                "INSERT INTO build_steps (place, parts, used_ns) VALUES (?1, ?2, ?3) "
+                "ON CONFLICT (place) DO UPDATE SET parts = ?2, used_ns = ?3",
+                [(place, msgspec.json.encode(found), now) for place, found in parts.items()],
+            )
+
+    def entries(self) -> list[CacheEntry]:
+        """All steps that are remembered, longest unused first."""
+        with self._root.db.read() as db:
+            rows = db.execute(
+                "SELECT key, layer, build_cache.created_ns, used_ns, size FROM build_cache "
+                "JOIN layers ON layers.id = layer ORDER BY used_ns, key"
+            ).fetchall()
+        return [CacheEntry(key=k, layer=la, created_ns=c, used_ns=u, size_bytes=s) for k, la, c, u, s in rows]
+
+    def prune(self, *, unused_before_ns: int | None = None) -> int:
+        """Forget all steps, or those not used since a time; gives their number. Layers go at the next collection."""
+        with self._root.db.write(durable=True) as db:
+            if unused_before_ns is None:
+                db.execute("DELETE FROM build_steps")
+                db.execute("DELETE FROM file_digests")
+                return db.execute("DELETE FROM build_cache").rowcount
+            return db.execute("DELETE FROM build_cache WHERE used_ns < ?", (unused_before_ns,)).rowcount
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def load_digests(self, device: int) -> dict[int, tuple[int, int, int, bytes]]:
+        """Give all that is known of files on one device: inode to (size, mtime, ctime, digest)."""
+        with self._root.db.read() as db:
+            rows = db.execute(
+                "SELECT inode, size, mtime_ns, ctime_ns, digest FROM file_digests WHERE device = ?", (device,)
+            ).fetchall()
+        return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+    def put_digests(self, rows: list[tuple[int, int, int, int, int, bytes]]) -> None:
+        """Remember files: (device, inode, size, mtime, ctime, digest)."""
+        with self._root.db.write() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO file_digests (device, inode, size, mtime_ns, ctime_ns, digest) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
