@@ -150,23 +150,22 @@ static bool pass_key(char key)
     return false;
 }
 
-static int send_input(void)
+/* Send what waits, then the end of input. */
+static void send_input(void)
 {
-    if (us.in_end <= 1 && us.at_end) {
-        us.in[0] = ATTACH_EOF;
-        us.in_end = 1;
-        us.at_end = false;
-    } else if (us.in_end <= 1) {
+    while (us.in_end > 0 || us.at_end) {
+        if (us.in_end == 0) {
+            us.in[0] = ATTACH_EOF;
+            us.in_end = 1;
+            us.at_end = false;
+        }
+        if (send(us.sock, us.in, us.in_end, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            if (errno == EAGAIN)
+                return;
+            us.reading = us.at_end = false; /* nobody is there; how it ended may still be to be read */
+        }
         us.in_end = 0;
-        return GOES_ON;
     }
-    if (send(us.sock, us.in, us.in_end, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-        if (errno == EAGAIN)
-            return GOES_ON;
-        us.reading = us.at_end = false; /* nobody is there; how it ended may still be to be read */
-    }
-    us.in_end = 0;
-    return us.at_end ? send_input() : GOES_ON;
 }
 
 static int read_input(void)
@@ -178,18 +177,19 @@ static int read_input(void)
         return GOES_ON;
     us.in[0] = ATTACH_INPUT;
     us.in_end = 1;
-    for (ssize_t i = 0; i < n; i++)
-        if (pass_key(typed[i])) {
-            send_input();
-            return -ECANCELED;
-        }
+    bool detached = false;
+    for (ssize_t i = 0; i < n && !detached; i++)
+        detached = pass_key(typed[i]);
     if (n <= 0) {
         memcpy(us.in + 1, us.keys.bytes, us.matched);
         us.in_end += us.matched;
         us.reading = false;
         us.at_end = !(us.flags & ATTACH_KEEP_OPEN);
     }
-    return send_input();
+    if (us.in_end == 1)
+        us.in_end = 0;
+    send_input();
+    return detached ? -ECANCELED : GOES_ON;
 }
 
 /* -- output ------------------------------------------------------------------------------------------ */
@@ -244,8 +244,8 @@ static int carry_once(void)
     int result = GOES_ON;
     if (list[2].revents)
         result = write_output();
-    if (result == GOES_ON && list[1].revents & (POLLOUT | POLLERR | POLLHUP) && us.in_end)
-        result = send_input();
+    if (list[1].revents & (POLLOUT | POLLERR | POLLHUP))
+        send_input();
     if (result == GOES_ON && list[1].revents & (POLLIN | POLLERR | POLLHUP) && !writing)
         result = hear_supervisor();
     if (result == GOES_ON && list[0].revents)

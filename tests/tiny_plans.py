@@ -2,7 +2,9 @@
 
 import os
 import select
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +15,16 @@ from onggi.plan.ops import (
     AttachRoot,
     Clone,
     Exec,
+    Inherit,
     Op,
     Open,
     OpenPath,
+    PivotRoot,
     Plan,
     Propagate,
+    SealDescriptors,
     SetCapabilities,
+    SetStdio,
     Supervise,
     Tree,
 )
@@ -111,3 +117,40 @@ def failure(launcher: Launcher, plan: Plan, inherited: Sequence[int] = ()) -> La
 def directory(slot: str, path: Path) -> OpenPath:
     """Open a directory of the test's."""
     return OpenPath(slot=slot, path=str(path), flags=DIRECTORY)
+
+
+def shell(script: str) -> tuple[Op, ...]:
+    """Become the host's busybox shell with this script; its output goes to the slot `out`."""
+    return (
+        SetStdio(stdin="out", stdout="out", stderr="out"),
+        SealDescriptors(),
+        Exec(candidates=(BUSYBOX,), argv=("sh", "-c", script), env=()),
+    )
+
+
+def output_of(
+    launcher: Launcher,
+    script: str,
+    *child: Op,
+    before: Iterable[Op] = (),
+    beside: Iterable[Op] = (),
+    namespaces: int = 0,
+) -> str:
+    """Run a script in a child after some ops; gives what it printed."""
+    with tempfile.TemporaryFile() as file:
+        inherit = Inherit(slot="out", position=0)
+        plan = in_child(*child, *shell(script), namespaces=namespaces, before=(inherit, *before), beside=beside)
+        run_to_end(launcher, plan, (file.fileno(),))
+        file.seek(0)
+        return file.read().decode()
+
+
+def see_root(launcher: Launcher, root: Path, script: str, *ops: Op, before: Iterable[Op] = ()) -> str:
+    """Run a script of the host's busybox beneath `root`, after some ops that found it as the slot `root`."""
+    program = root / "bin" / "busybox"
+    program.parent.mkdir(exist_ok=True)
+    if not program.exists():
+        shutil.copy(BUSYBOX, program)
+    tree = Open(slot="root", origin=Tree(path=str(root), recursive=True), propagation=abi.MS_PRIVATE)
+    show: tuple[Op, ...] = (Propagate(propagation=abi.MS_SLAVE), AttachRoot(slot="root"), *ops, PivotRoot(root="root"))
+    return output_of(launcher, script, *show, before=(tree, *before), namespaces=abi.CLONE_NEWNS)

@@ -154,7 +154,8 @@ def test_what_a_slow_client_is_owed_is_kept_for_it(tmp_path: Path, waiting: Clie
 
 
 def test_a_client_that_goes_away_ends_the_wait_for_it(tmp_path: Path, waiting: Client) -> None:
-    with supervise(tmp_path, "head", "-c", "250000", "/dev/zero", client=waiting) as supervisor:
+    script = f"import os; os.chdir({str(tmp_path)!r})\n{FILLS_ITS_PIPES}"
+    with supervise(tmp_path, sys.executable, "-c", script, client=waiting) as supervisor:
         supervisor.end()
         supervisor.line("told")
         waiting.sock.close()

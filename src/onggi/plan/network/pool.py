@@ -20,14 +20,19 @@ def choose_subnet(taken: Iterable[IPv4Network], seed: int) -> IPv4Network:
 
     Raises FailedPrecondition where none is left.
     """
-    busy = [network for network in taken if network.prefixlen >= _SHORTEST]
+    busy = list(taken)
     for candidate in _candidates(seed):
-        if not any(candidate.overlaps(network) for network in busy):
+        if not any(overlaps(candidate, network) for network in busy):
             return candidate
     raise FailedPrecondition(
         "could not find an available, non-overlapping IPv4 address pool: the routes of this host cover all of "
         "10.201.0.0-10.254.255.255, 172.16.0.0/12 and 192.168.0.0/16; use --network host or --network none"
     )
+
+
+def overlaps(subnet: IPv4Network, taken: IPv4Network) -> bool:
+    """Tell whether a route takes a subnet, or a part of it."""
+    return taken.prefixlen >= _SHORTEST and subnet.overlaps(taken)
 
 
 def unique_prefix(random: bytes) -> IPv6Network:
