@@ -174,7 +174,8 @@ int put_file(int parent, const char *name, const char *data, size_t length, mode
     char staged[300];
     if (snprintf(staged, sizeof staged, "%s.new", name) >= (int)sizeof staged)
         return -ENAMETOOLONG;
-    int fd = openat(parent, staged, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+    unlinkat(parent, staged, 0); /* of somebody who did not finish: it may have another mode */
+    int fd = openat(parent, staged, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
         return -errno;
     int result = write_all(fd, data, length);

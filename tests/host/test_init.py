@@ -15,7 +15,9 @@ from tests.supervisor import TIMEOUT_S, harness
 
 
 @contextmanager
-def init(*argv: str, prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+def init(
+    *argv: str, prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `argv` under the init."""
     process = subprocess.Popen(
         [*prefix, harness(), "init", *argv], stdin=stdin, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
@@ -72,7 +74,9 @@ while True:
             assert int(read_line(process)) == number
 
 
-@pytest.mark.parametrize("prefix", [(), ("unshare", "-rpf", "--kill-child", "--mount-proc")], ids=["subreaper", "pid 1"])
+@pytest.mark.parametrize(
+    "prefix", [(), ("unshare", "-rpf", "--kill-child", "--mount-proc")], ids=["subreaper", "pid 1"]
+)
 def test_orphans_are_reaped(prefix: tuple[str, ...]) -> None:
     """As the first process of a pid namespace, and where it is not the first."""
     script = (

@@ -155,7 +155,20 @@ def test_the_names_and_their_order(tmp_path: Path) -> None:
     os.mknod(root / "b" / "gone", 0o020000)
     os.setxattr(root / "b" / "a", "user.overlay.opaque", b"y")
     root.chmod(0o755)
-    expected = ["b.txt", "z", "a", "b", "b/file", "b/.wh.gone", "b/a", "b/a/.wh..wh..opq", "b/a/deep", "b/c", "b-", "b-/x"]
+    expected = [
+        "b.txt",
+        "z",
+        "a",
+        "b",
+        "b/file",
+        "b/.wh.gone",
+        "b/a",
+        "b/a/.wh..wh..opq",
+        "b/a/deep",
+        "b/c",
+        "b-",
+        "b-/x",
+    ]
     # "b-" sorts before "b/" but after "b": by the bytes of each name, not of the whole path.
     assert sorted(names(layer(root))) == sorted(expected)
     assert names(layer(root)) == layer_order(expected)

@@ -53,7 +53,9 @@ def test_without_log_and_clients_output_is_taken_all_the_same(tmp_path: Path) ->
 
 
 def test_a_line_of_a_megabyte(tmp_path: Path, waiting: Client) -> None:
-    with supervise(tmp_path, "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo", log="0 1", client=waiting) as s:
+    with supervise(
+        tmp_path, "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo", log="0 1", client=waiting
+    ) as s:
         seen = waiting.collect()
         s.end()
     assert seen.out == b"x" * 1_000_000 + b"\n"
@@ -268,7 +270,10 @@ def test_without_once_input_stays_open(tmp_path: Path, waiting: Client) -> None:
 
 def test_a_child_that_closed_its_input_goes_on(tmp_path: Path) -> None:
     script = "exec <&-; echo closed; while ! [ -e done ]; do :; done; echo end"
-    with pair(ALL) as client, supervise(tmp_path, "sh", "-c", f"cd {tmp_path}; {script}", options="stdin", client=client) as s:
+    with (
+        pair(ALL) as client,
+        supervise(tmp_path, "sh", "-c", f"cd {tmp_path}; {script}", options="stdin", client=client) as s,
+    ):
         client.read_until(b"closed\n")
         for _ in range(20):
             client.send(b"i", bytes(CHUNK))
@@ -290,7 +295,19 @@ def test_a_signal_overtakes_input_that_nobody_reads(tmp_path: Path) -> None:
 
 def test_messages_that_make_no_sense_do_no_harm(tmp_path: Path) -> None:
     with supervise(tmp_path, "cat", options="stdin", log="0 1") as supervisor:
-        for packet in (b"s", b"s\xff", b"s\0", b"r", b"r123", b"?", b"i", b"a", b"e", b"a\xff" + bytes(100), b"\0" * 99):
+        for packet in (
+            b"s",
+            b"s\xff",
+            b"s\0",
+            b"r",
+            b"r123",
+            b"?",
+            b"i",
+            b"a",
+            b"e",
+            b"a\xff" + bytes(100),
+            b"\0" * 99,
+        ):
             with supervisor.connect() as client:
                 client.sock.send(packet)
         with supervisor.connect() as client:
@@ -311,7 +328,9 @@ def test_messages_that_make_no_sense_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_terminal_is_one_stream(tmp_path: Path) -> None:
     with pair(ALL) as client:
-        with supervise(tmp_path, "sh", "-c", "echo out; echo err >&2", options="terminal", log="0 1", client=client) as s:
+        with supervise(
+            tmp_path, "sh", "-c", "echo out; echo err >&2", options="terminal", log="0 1", client=client
+        ) as s:
             seen = client.collect()
             assert s.end() == (0, 0, 0)
     assert (seen.out, seen.err) == (b"out\r\nerr\r\n", b"")
@@ -319,7 +338,10 @@ def test_a_terminal_is_one_stream(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_terminal(tmp_path: Path) -> None:
-    with pair(ALL) as client, supervise(tmp_path, "sh", "-c", "read x; stty size", options="terminal", client=client) as s:
+    with (
+        pair(ALL) as client,
+        supervise(tmp_path, "sh", "-c", "read x; stty size", options="terminal", client=client) as s,
+    ):
         client.resize(33, 77)
         client.send(b"i", b"\n")
         assert client.read_until(b"33 77\r\n")
@@ -327,7 +349,10 @@ def test_the_size_of_a_terminal(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_terminal_signal(tmp_path: Path) -> None:
-    with pair(ALL) as client, supervise(tmp_path, "sh", "-c", "echo up; exec cat", options="terminal", client=client) as s:
+    with (
+        pair(ALL) as client,
+        supervise(tmp_path, "sh", "-c", "echo up; exec cat", options="terminal", client=client) as s,
+    ):
         client.read_until(b"up\r\n")
         client.send(b"e")  # says nothing to a terminal
         client.send(b"i", b"\x03")

@@ -128,9 +128,7 @@ def test_attributes_of_overlayfs_do_not_come_in(tmp_path: Path) -> None:
 def test_a_capability_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
     """A bad value gives EINVAL; what matters is that it is not passed over."""
     with pytest.raises(Corrupt, match="Invalid argument"):
-        unpack(
-            archive(pax((b"SCHILY.xattr.security.capability", b"short")), member()).getvalue(), tmp_path / "root"
-        )
+        unpack(archive(pax((b"SCHILY.xattr.security.capability", b"short")), member()).getvalue(), tmp_path / "root")
 
 
 def test_an_immutable_file_in_the_way(tmp_path: Path) -> None:

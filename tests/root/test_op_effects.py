@@ -21,11 +21,13 @@ from onggi.plan import abi
 from onggi.plan.facts import Facts
 from onggi.plan.network import LOOPBACK_INDEX, link_up
 from onggi.plan.ops import (
+    Attach,
     Await,
     Clone,
     Exec,
     FilterDevices,
     Hole,
+    Inherit,
     KillMembers,
     Listen,
     Lock,
@@ -35,7 +37,6 @@ from onggi.plan.ops import (
     Mask,
     Netlink,
     NewFs,
-    Op,
     Open,
     OpenPath,
     Pipe,
@@ -66,6 +67,8 @@ from tests.tiny_plans import (
     run_to_end,
     see_root,
 )
+
+SLEEP: Final = (SealDescriptors(), Exec(candidates=(BUSYBOX,), argv=("sleep", "60"), env=()))
 
 # -- files -----------------------------------------------------------------------------------------
 
@@ -98,23 +101,14 @@ def test_put_that_cannot_be_whole_leaves_the_old_one(launcher: Launcher, tmp_pat
 
 
 def test_holes_are_filled_where_they_stand(launcher: Launcher, tmp_path: Path) -> None:
-    data = (
-        b"pid ",
-        Hole.PID,
-        b" now ",
-        Hole.NOW,
-        b" fd ",
-        SlotHole(slot="run"),
-        b" raw ",
-        SlotHole(slot="run", binary=True),
-        b"!",
-    )
+    text, raw = SlotHole(slot="run"), SlotHole(slot="run", binary=True)
+    data = (b"pid ", Hole.PID, b" now ", Hole.NOW, b" fd ", text, b" raw ", raw, b"!")
     put = PutFile(at="run", path="text", data=data)
     pid = run_to_end(launcher, in_child(end(), before=(directory("run", tmp_path),), beside=(put,)))
     words = (tmp_path / "text").read_bytes().split(b" ")
     assert words[:4:2] == [b"pid", b"now"]
     assert int(words[1]) == pid
-    assert 0 <= int(words[3]) - (tmp_path / "text").stat().st_mtime_ns < 10**10 or int(words[3]) > 10**18
+    assert abs(int(words[3]) - (tmp_path / "text").stat().st_mtime_ns) < 10**9
     assert words[7] == struct.pack("=I", int(words[5])) + b"!"
 
 
@@ -135,7 +129,7 @@ def test_remove_takes_everything_and_follows_nothing(launcher: Launcher, tmp_pat
     assert (outside / "precious").exists()
     linked = tmp_path / "linked"
     linked.symlink_to(outside)
-    assert failure(launcher, here(Remove(path=str(linked), tree=True))).errno == errno.ELOOP
+    assert failure(launcher, here(Remove(path=str(linked), tree=True))).errno == errno.ENOTDIR
     assert (outside / "precious").exists()
 
 
@@ -173,20 +167,17 @@ def test_remove_goes_to_any_depth(launcher: Launcher, tmp_path: Path) -> None:
 
 
 def test_the_lock_dies_with_the_launcher_only(launcher: Launcher, tmp_path: Path) -> None:
-    """The child's copy of the descriptor is closed at its exec at the latest; afterwards the supervisor alone has it."""
+    """The child's copy of the descriptor is closed at its exec at the latest."""
     flags = abi.OPEN_READ | abi.OPEN_WRITE | abi.OPEN_CREATE
-    reader, writer = os.pipe()
     plan = in_child(
-        *(SealDescriptors(), Exec(candidates=(BUSYBOX,), argv=("sleep", "60"), env=())),
+        *SLEEP,
         before=(OpenPath(slot="lock", path=f"{tmp_path}/lock", flags=flags, mode=0o600), Lock(slot="lock")),
     )
-    pid = launcher.run(plan, (writer,))
-    os.close(writer)
+    pid = launcher.run(plan)
     assert probe_lock(f"{tmp_path}/lock")
     os.kill(pid, signal.SIGKILL)
-    assert os.read(reader, 1) == b""
-    os.close(reader)
-    assert not probe_lock(f"{tmp_path}/lock")
+    wait_for(lambda: not probe_lock(f"{tmp_path}/lock"), "the end of the lock")
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_socket_is_named_in_a_directory_of_any_depth(launcher: Launcher, tmp_path: Path) -> None:
@@ -275,12 +266,10 @@ def test_masks_hide_files_and_directories(launcher: Launcher, tmp_path: Path) ->
     (root / "more").mkdir()
     for name in ("secrets/key", "secret", "third", "more/x"):
         (root / name).write_text("secret\n")
-    masks = [
-        Mask(root="root", path=path, null="null", empty="empty") for path in ("/secrets", "/secret", "/third", "/more")
-    ]
-    script = (
-        "bb=/bin/busybox; $bb cat /secret /third; $bb ls -A /secrets /more; $bb touch /secrets/x; $bb chmod 0 /secret"
-    )
+    paths = ("/secrets", "/secret", "/third", "/more")
+    masks = [Mask(root="root", path=path, null="null", empty="empty") for path in paths]
+    script = "bb=/bin/busybox; $bb cat /secret /third; $bb ls -A /secrets /more; "
+    script += "$bb touch /secrets/x; $bb chmod 0 /secret"
     said = see_root(launcher, root, script, EMPTY, *masks, before=(NULL,))
     assert "secret\n" not in said
     assert "key" not in said
@@ -293,17 +282,11 @@ def test_read_only_covers_what_is_mounted_below(launcher: Launcher, tmp_path: Pa
     root = tmp_path / "root"
     (root / "sys" / "below").mkdir(parents=True)
     fresh = Open(slot="fresh", origin=NewFs(type="tmpfs", source="tmpfs"))
-    attach = (fresh, *_attach("fresh", "/sys/below"))
+    attach = (fresh, Attach(slot="fresh", root="root", target="/sys/below"))
     script = "/bin/busybox touch /sys/a /sys/below/b; /bin/busybox touch /c && /bin/busybox ls /c"
     said = see_root(launcher, root, script, *attach, MakeReadOnly(root="root", path="/sys"))
     assert said.count("Read-only file system") == 2
     assert said.endswith("/c\n")
-
-
-def _attach(slot: str, target: str) -> tuple[Op, ...]:
-    from onggi.plan.ops import Attach
-
-    return (Attach(slot=slot, root="root", target=target),)
 
 
 def test_a_restriction_holds_for_the_mount_alone(launcher: Launcher, tmp_path: Path) -> None:
@@ -311,7 +294,7 @@ def test_a_restriction_holds_for_the_mount_alone(launcher: Launcher, tmp_path: P
     (root / "tmp").mkdir(parents=True)
     fresh = Open(slot="fresh", origin=NewFs(type="tmpfs", source="tmpfs"))
     script = "/bin/busybox touch /a; /bin/busybox touch /tmp/b && /bin/busybox ls /tmp"
-    ops = (fresh, *_attach("fresh", "/tmp"), Restrict(slot="root", set=abi.MOUNT_ATTR_RDONLY))
+    ops = (fresh, Attach(slot="fresh", root="root", target="/tmp"), Restrict(slot="root", set=abi.MOUNT_ATTR_RDONLY))
     said = see_root(launcher, root, script, *ops)
     assert said == "touch: /a: Read-only file system\nb\n"
 
@@ -341,9 +324,6 @@ def cgroup(facts: Facts, tmp_path: Path) -> Iterator[Path]:
     for below in (*path.glob("*/"), path):
         wait_for(lambda below=below: "populated 0" in (below / "cgroup.events").read_text(), "cgroup empty")
         below.rmdir()
-
-
-SLEEP: Final = (SealDescriptors(), Exec(candidates=(BUSYBOX,), argv=("sleep", "60"), env=()))
 
 
 def test_a_child_is_born_in_its_cgroup(launcher: Launcher, cgroup: Path) -> None:
@@ -443,18 +423,13 @@ def test_a_namespace_is_joined_by_its_path(kind: str, launcher: Launcher) -> Non
             said = output_of(launcher, f"/bin/busybox readlink /proc/self/ns/{kind}", before=(opened, join))
         else:
             said = output_of(launcher, f"/bin/busybox readlink /proc/self/ns/{kind}", join, before=(opened,))
-        if kind == "pid":
-            assert said == ""  # /proc is of another pid namespace: there is no self
-        else:
-            assert said.strip() == os.readlink(path) != os.readlink(f"/proc/self/ns/{kind}")
+        assert said.strip() == os.readlink(path) != os.readlink(f"/proc/self/ns/{kind}")
 
 
 def test_a_pidfd_joins_several_at_once(launcher: Launcher) -> None:
     with holder("--net", "--uts", "--ipc") as pid:
         reader = os.pidfd_open(pid)
         types = abi.CLONE_NEWNET | abi.CLONE_NEWUTS | abi.CLONE_NEWIPC
-        from onggi.plan.ops import Inherit
-
         inherit = Inherit(slot="pid", position=0)
         plan = in_child(SetNamespace(slot="pid", types=types), *SLEEP, before=(inherit,))
         child = launcher.run(plan, (reader,))
@@ -465,10 +440,11 @@ def test_a_pidfd_joins_several_at_once(launcher: Launcher) -> None:
 
 
 def test_ids_change_together(launcher: Launcher) -> None:
-    said = output_of(launcher, "/bin/busybox id", SetIds(uid=1234, gid=2345, groups=(5, 4294967294)))
-    assert said == "uid=1234 gid=2345 groups=5,4294967294\n"
-    said = output_of(launcher, "/bin/busybox id -G", SetIds(uid=1234, gid=2345, groups=None))
-    assert said.split() == ["2345", *map(str, os.getgroups())] or "2345" in said.split()
+    script = "/bin/busybox grep -E '^(Uid|Gid|Groups):' /proc/self/status"
+    said = output_of(launcher, script, SetIds(uid=1234, gid=2345, groups=(5, 4294967294)))
+    assert said.split() == ["Uid:", *["1234"] * 4, "Gid:", *["2345"] * 4, "Groups:", "5", "4294967294"]
+    said = output_of(launcher, script, SetIds(uid=1234, gid=2345, groups=None))
+    assert said.split()[11:] == [str(group) for group in os.getgroups()]
 
 
 def test_a_pipe_can_be_opened_anew_by_its_owner(launcher: Launcher) -> None:
@@ -537,8 +513,6 @@ def test_a_caller_without_stdio_or_children(how: str, launcher: Launcher, tmp_pa
     """Plan, status and inherited descriptors may be 0, 1 and 2; they are not taken for stdio."""
     said = tmp_path / "said"
     said.touch()
-    if how == "sigchld":
-        pytest.importorskip("onggi.host.launcher")
     done = subprocess.run(
         [sys.executable, "-c", CALLER, launcher.program, how, said],
         cwd=Path(__file__).parent.parent.parent,

@@ -180,16 +180,18 @@ def test_a_killed_writer_changes_nothing_and_blocks_nobody(db: Database, path: s
 def test_waiting_ends_in_a_sentence(db: Database, path: str) -> None:
     add(db)
     process = child(path, "hold")
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    hasty = Database(path, MIGRATIONS, busy_timeout_s=0.05)
-    with pytest.raises(Unavailable, match=r"another command has held the database .* for 0\.05 s; try again"):
-        add(hasty)
-    assert count(hasty) == 1  # reading goes on
-    process.kill()
-    process.communicate()
-    add(hasty)
-    hasty.close()
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        hasty = Database(path, MIGRATIONS, busy_timeout_s=0.05)
+        with pytest.raises(Unavailable, match=r"another command has held the database .* for 0\.05 s; try again"):
+            add(hasty)
+        assert count(hasty) == 1  # reading goes on
+        hasty.close()
+    finally:
+        process.kill()
+        process.communicate()
+    add(db)
     assert count(db) == 2
 
 

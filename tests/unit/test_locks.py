@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,24 +21,37 @@ HOLDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from onggi.host.locks import take_lock
-lock = take_lock(sys.argv[2], "it", shared=sys.argv[3] == "shared")
+lock = take_lock(sys.argv[2], "it")
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
-def hold_elsewhere(path: str, how: str = "exclusive") -> "subprocess.Popen[bytes]":
-    """Hold a lock in another process until its stdin ends."""
-    command = [sys.executable, "-B", "-c", HOLDER, str(SRC), path, how]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    return process
+@contextmanager
+def held_elsewhere(path: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Hold a lock in another process, until its stdin ends or the block does."""
+    command = [sys.executable, "-B", "-c", HOLDER, str(SRC), path]
+    with ended(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+    """See that a process ends, whatever happens."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        finish(process)
 
 
 def finish(process: "subprocess.Popen[bytes]") -> None:
     """Let it go and wait for its end."""
-    process.communicate()
+    if process.stdin and not process.stdin.closed:
+        process.communicate()
 
 
 @pytest.fixture
@@ -62,38 +77,35 @@ def test_shared_locks_share(path: str) -> None:
 
 
 def test_processes_exclude_each_other_and_a_killed_one_lets_go(path: str) -> None:
-    process = hold_elsewhere(path)
-    assert probe_lock(path)
-    with pytest.raises(Conflict, match=r"waited 0\.05 s"):
-        take_lock(path, "it", timeout_s=0.05)
-    process.send_signal(signal.SIGKILL)
-    finish(process)
+    with held_elsewhere(path) as process:
+        assert probe_lock(path)
+        with pytest.raises(Conflict, match=r"waited 0\.05 s"):
+            take_lock(path, "it", timeout_s=0.05)
+        process.send_signal(signal.SIGKILL)
     assert not probe_lock(path)
     take_lock(path, "it", timeout_s=0).close()
 
 
 def test_a_waiter_gets_it_when_it_is_free(path: str) -> None:
-    process = hold_elsewhere(path)
     got = threading.Event()
 
     def wait() -> None:
-        with take_lock(path, "it", timeout_s=30):
+        with take_lock(path, "it", timeout_s=60):
             got.set()
 
     thread = threading.Thread(target=wait)
-    thread.start()
-    assert not got.is_set()
-    finish(process)
+    with held_elsewhere(path):
+        thread.start()
+        assert not got.is_set()
     thread.join()
     assert got.is_set()
 
 
 def test_blocking_waits_as_long_as_it_takes(path: str) -> None:
-    process = hold_elsewhere(path)
     thread = threading.Thread(target=lambda: take_lock(path, "it").close())
-    thread.start()
-    finish(process)
-    thread.join(30)
+    with held_elsewhere(path):
+        thread.start()
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -108,9 +120,10 @@ def test_an_exclusive_lock_becomes_shared(path: str) -> None:
 def test_whoever_inherits_the_descriptor_holds_it_too(path: str) -> None:
     with take_lock(path, "it", shared=True) as lock:
         heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(lock.fd,))
-    assert probe_lock(path)
-    finish(heir)
-    assert not probe_lock(path)
+    with ended(heir):
+        assert probe_lock(path)
+        finish(heir)
+        assert not probe_lock(path)
 
 
 def test_probing_takes_nothing(path: str) -> None:

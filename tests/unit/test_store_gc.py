@@ -155,12 +155,14 @@ with Store(sys.argv[2]) as store:
 def test_a_lease_dies_with_its_holder(store: Store, tmp_path: Path) -> None:
     command = [sys.executable, "-B", "-c", CHILD, str(PROJECT), str(tmp_path)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"leased\n"
-    assert store.collector.collect().blobs == ()
-    assert [(lease.purpose, lease.held) for lease in store.leases.list()] == [("child", True)]
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"leased\n"
+        assert store.collector.collect().blobs == ()
+        assert [(lease.purpose, lease.held) for lease in store.leases.list()] == [("child", True)]
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
     assert [(lease.purpose, lease.held) for lease in store.leases.list()] == [("child", False)]
     assert [(item.kind, item.subject) for item in store.checker.check()] == [("lease", "the lease of child")]
     assert store.collector.collect().blobs == (Digest.of(b"data"),)

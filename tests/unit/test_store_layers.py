@@ -205,11 +205,13 @@ def test_it_is_held_as_long_as_any_process_has_the_descriptor(store: Store, leas
     store.snapshots.prepare(key, [], lease=lease)
     with store.snapshots.hold(key) as held:
         supervisor = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(held.lock.fd,))
-    assert not store.snapshots.is_released(key)
-    released = threading.Thread(target=store.snapshots.remove, args=(key,))
-    released.start()
-    assert store.snapshots.get(key).key == key
-    supervisor.communicate()
+    released = threading.Thread(target=store.snapshots.remove, args=(key,), kwargs={"timeout_s": 60})
+    try:
+        assert not store.snapshots.is_released(key)
+        released.start()
+        assert store.snapshots.get(key).key == key
+    finally:
+        supervisor.communicate()
     released.join()
     with pytest.raises(NotFound):
         store.snapshots.get(key)

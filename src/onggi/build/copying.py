@@ -226,7 +226,9 @@ def parse_chmod(text: str) -> Callable[[int, bool], int]:
         except ValueError:
             mode = -1
         if not 0 <= mode <= 0o7777:
-            raise InvalidArgument(f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777")
+            raise InvalidArgument(
+                f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+            )
         return lambda _mode, _directory: mode
     clauses = [_parse_clause(clause, text) for clause in text.split(",")]
 
@@ -265,5 +267,3 @@ def _parse_clause(clause: str, text: str) -> Callable[[int, bool], int]:
                 return mode & ~mask | value
 
     return apply
-
-

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
+from onggi.build.dockerfile import printing
 from onggi.build.dockerfile.expand import expand_word, expand_words
 from onggi.build.dockerfile.instructions import (
     Arg,
@@ -39,7 +40,6 @@ from onggi.build.dockerfile.instructions import (
 )
 from onggi.build.dockerfile.mounts import BuildMount, parse_mounts
 from onggi.build.dockerfile.parser import parse_trigger
-from onggi.build.dockerfile import printing
 from onggi.spec.image_config import ContainerConfig, Healthcheck, History, ImageConfig
 from onggi.spec.platform import Platform
 
@@ -190,7 +190,9 @@ def plan_graph(dockerfile: Dockerfile, options: Options, resolve: Resolve) -> Gr
 
 def error_at(place: Place, text: str) -> InvalidArgument:
     """Make an error that names the line and shows it."""
-    return InvalidArgument(f"Dockerfile:{place.first}: {text}\n  {place.first} | {place.text.splitlines()[0] if place.text else ''}")
+    return InvalidArgument(
+        f"Dockerfile:{place.first}: {text}\n  {place.first} | {place.text.splitlines()[0] if place.text else ''}"
+    )
 
 
 class _Planner:
@@ -198,7 +200,9 @@ class _Planner:
         self.dockerfile, self.options, self.resolve = dockerfile, options, resolve
         self.done: dict[int, StagePlan] = {}
         self.used: set[str] = set()
-        self.names = {stage.from_.name.lower(): number for number, stage in enumerate(dockerfile.stages) if stage.from_.name}
+        self.names = {
+            stage.from_.name.lower(): number for number, stage in enumerate(dockerfile.stages) if stage.from_.name
+        }
         self.meta = self._meta_args()
 
     def platform_args(self, platform: Platform) -> dict[str, str]:
@@ -330,7 +334,10 @@ class _StagePlanner:
             from onggi.spec.image_config import RootFS
 
             return FromNothing(), ImageConfig(
-                architecture=platform.architecture, os=platform.os, variant=platform.variant, rootfs=RootFS(type="layers")
+                architecture=platform.architecture,
+                os=platform.os,
+                variant=platform.variant,
+                rootfs=RootFS(type="layers"),
             )
         image = self._resolve(base, place)
         self.unknown = image.unknown
@@ -418,9 +425,7 @@ class _StagePlanner:
 
     def note(self, created_by: str, *, layer: bool = False) -> None:
         """Add an entry of the history."""
-        self.history.append(
-            History(created_by=created_by, comment=COMMENT, empty_layer=None if layer else True)
-        )
+        self.history.append(History(created_by=created_by, comment=COMMENT, empty_layer=None if layer else True))
 
     def command(self, form: CommandForm) -> tuple[tuple[str, ...], bool]:
         """Give the words of CMD or ENTRYPOINT; the shell form goes through the shell of the time."""

@@ -8,6 +8,7 @@ from typing import Final, Self
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
+from onggi.build.cachekey import hash_words
 from onggi.build.dockerfile.mounts import BuildMount
 from onggi.build.graph import Files, RunStep, WorkdirStep
 from onggi.build.ignore import Ignore
@@ -15,7 +16,6 @@ from onggi.host.files import Files as HostFiles
 from onggi.host.mounts import mount_overlay, mount_overlay_view
 from onggi.host.selecting import Digests, choose, hash_item, make_parents, open_anything
 from onggi.host.tree import read_small
-from onggi.build.cachekey import hash_words
 from onggi.spec.passwd import Identity, resolve_identity
 from onggi.store.layers import Layers
 from onggi.store.root import StateRoot
@@ -28,7 +28,9 @@ _MAX_PASSWD_BYTES: Final = 1 << 20
 class Context:
     """A tree to take files from: a directory's descriptor, what of it counts, and whether owners count."""
 
-    def __init__(self, fd: int, *, ignore: Ignore | None = None, owners: bool = False, close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, fd: int, *, ignore: Ignore | None = None, owners: bool = False, close: Callable[[], None] | None = None
+    ) -> None:
         """Use `fd`; `close` is called at the end of a `with` block."""
         self.fd, self.ignore, self.owners = fd, ignore, owners
         self._close = close

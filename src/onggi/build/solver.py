@@ -7,7 +7,7 @@ a root file system is given as a `Runner`.
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -296,9 +296,9 @@ class Solver:
                 for mount, files in run.mounts:
                     if mount.type == "bind" and files is not None:
                         with self._open(files) as source:
-                            inputs[f"the files of the mount {mount.target}"] = source.hash_all(mount.source, self._digests)
+                            inputs[f"the files of the mount {mount.target}"] = source.hash_all(
+                                mount.source, self._digests
+                            )
                 return inputs
             case WorkdirStep():
                 return {}
-
-

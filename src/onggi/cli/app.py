@@ -50,7 +50,9 @@ class Group(click.Group):
         """Give `--help`."""
         return _help_option()
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; an unknown one is refused with Docker's text and the nearest name."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
@@ -66,7 +68,9 @@ def _help_option() -> click.Option:
             ctx.find_root().obj.caller.out(ctx.get_help() + "\n")
             ctx.exit()
 
-    return click.Option(["--help"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show this text")
+    return click.Option(
+        ["--help"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show this text"
+    )
 
 
 def run_command(cli: click.Group, arguments: list[str], state: State) -> int | None:

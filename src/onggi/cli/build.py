@@ -37,7 +37,9 @@ def register(cli: Group) -> None:
 @click.option("--no-cache", is_flag=True, help="Run every step")
 @click.option("--network", default="default", help="Network of RUN: default, none or host")
 @click.option("--add-host", "hosts", multiple=True, help="Line of /etc/hosts for RUN, NAME:IP")
-@click.option("--build-context", "contexts", multiple=True, help="Further context, NAME=PATH or NAME=docker-image://IMAGE")
+@click.option(
+    "--build-context", "contexts", multiple=True, help="Further context, NAME=PATH or NAME=docker-image://IMAGE"
+)
 @click.option("--platform", default=None, help="Platform of the image")
 @click.option("--progress", default="auto", help="How to show progress: auto, tty, plain, json or quiet")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the image's id")
@@ -52,7 +54,9 @@ def build(state: State, /, **options: Any) -> int:
     if options["context"] is None:
         raise click.UsageError('"onggi build" requires exactly 1 argument.')
     if options["progress"] not in ("auto", "tty", "plain", "json", "quiet"):
-        raise InvalidArgument(f'invalid progress mode {options["progress"]}: known are auto, tty, plain, json and quiet')
+        raise InvalidArgument(
+            f"invalid progress mode {options['progress']}: known are auto, tty, plain, json and quiet"
+        )
     request = _request(options, state)
     kind = "quiet" if options["quiet"] else options["progress"]
     progress = choose_progress(kind, terminal=caller.terminal[2], write=caller.err)

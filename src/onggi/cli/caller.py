@@ -12,7 +12,6 @@ from typing import Final, NoReturn, Protocol
 
 import msgspec
 
-from onggi.engine.assemble import Engine
 from onggi.host.attach import Attachment
 from onggi.host.launcher import Launcher
 from onggi.plan.facts import Facts
@@ -159,7 +158,12 @@ def _become_client(launcher: Launcher, sock: int, control: int, attach: Attach) 
     for fd in (sock, control):
         os.set_inheritable(fd, True)
     words = [sock, control, attach.streams, attach.flags]
-    arguments = ["onggi-launcher", "attach", *map(str, words), *([os.fsdecode(attach.detach_keys)] if attach.detach_keys else [])]
+    arguments = [
+        "onggi-launcher",
+        "attach",
+        *map(str, words),
+        *([os.fsdecode(attach.detach_keys)] if attach.detach_keys else []),
+    ]
     os.execv(launcher.program, arguments)
 
 

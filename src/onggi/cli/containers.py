@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from onggi.base.errors import InvalidArgument, NotFound, OnggiError
+from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import bytes_size, parse_duration, parse_time
 from onggi.cli.app import Command, Group, State
 from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
@@ -81,7 +81,9 @@ def run(state: State, /, **options: Any) -> int:
     request = make_request(options["image"], options["command"], options, caller, attached=not detach)
     _check_terminal(request, state, detach)
     if options["explain"]:
-        caller.out(explain_plan(state.engine.containers.explain(request, facts=caller.facts(state.engine.system.facts))))
+        caller.out(
+            explain_plan(state.engine.containers.explain(request, facts=caller.facts(state.engine.system.facts)))
+        )
         return 0
     containers = state.engine.containers
     container = containers.create(request, name=options["name"])
@@ -113,7 +115,9 @@ def _streams(names: tuple[str, ...], interactive: bool) -> int:
     streams = 0
     for name in names:
         if name.lower() not in known:
-            raise InvalidArgument(f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR')
+            raise InvalidArgument(
+                f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'
+            )
         streams |= known[name.lower()]
     return streams
 
@@ -159,7 +163,9 @@ def create(state: State, /, **options: Any) -> int:
 @click.option("--detach-keys", default=None, help="Keys that detach, such as ctrl-p,ctrl-q")
 @click.argument("containers", nargs=-1, required=True)
 @pass_state
-def start(state: State, /, containers: tuple[str, ...], attached: bool, interactive: bool, detach_keys: str | None) -> int:
+def start(
+    state: State, /, containers: tuple[str, ...], attached: bool, interactive: bool, detach_keys: str | None
+) -> int:
     """Start containers that do not run."""
     engine, caller = state.engine, state.caller
     facts = caller.facts(engine.system.facts)
@@ -368,7 +374,9 @@ def exec_(state: State, /, **options: Any) -> int:
     keys = parse_detach_keys(options["detach_keys"]) if tty else b""
     spawner = caller.spawner(Attach(streams=streams, flags=flags, detach_keys=keys))
     try:
-        engine.containers.start_session(options["container"], session, client=spawner.client, spawn=spawner.spawn, facts=facts)
+        engine.containers.start_session(
+            options["container"], session, client=spawner.client, spawn=spawner.spawn, facts=facts
+        )
     except BaseException:
         spawner.close()
         raise

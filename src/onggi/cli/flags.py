@@ -119,7 +119,9 @@ def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[
     return decorate
 
 
-def make_request(image: str, command: tuple[str, ...], options: Options, caller: Caller, *, attached: bool) -> ContainerRequest:
+def make_request(
+    image: str, command: tuple[str, ...], options: Options, caller: Caller, *, attached: bool
+) -> ContainerRequest:
     """Turn flags into a request. Raises InvalidArgument with Docker's texts where it has some."""
     _refuse(options)
     network = options["network"] or "none"
@@ -320,7 +322,17 @@ def parse_mount(text: str, caller: Caller) -> MountRequest:
     """Read `--mount`: comma-separated KEY=VALUE. Raises InvalidArgument with Docker's texts."""
     fields: dict[str, str] = {}
     aliases = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-    known = {"type", "source", "target", "readonly", "bind-propagation", "bind-recursive", "volume-nocopy", "tmpfs-size", "tmpfs-mode"}
+    known = {
+        "type",
+        "source",
+        "target",
+        "readonly",
+        "bind-propagation",
+        "bind-recursive",
+        "volume-nocopy",
+        "tmpfs-size",
+        "tmpfs-mode",
+    }
     for part in text.split(","):
         key, equals, value = part.partition("=")
         key = aliases.get(key.lower(), key.lower())
@@ -338,7 +350,7 @@ def parse_mount(text: str, caller: Caller) -> MountRequest:
     if kind == "bind":
         source = os.path.normpath(os.path.join(caller.cwd, source))
         if not os.path.lexists(source):
-            raise InvalidArgument(f"invalid mount config for type \"bind\": bind source path does not exist: {source}")
+            raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
     read_only = fields.get("readonly", "false").lower() in ("true", "1")
     return MountRequest(
         type="bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume",
@@ -418,7 +430,9 @@ def _nano_cpus(text: str | None) -> int | None:
         return None
     whole, _, fraction = text.partition(".")
     if not (whole + fraction).isdigit() or len(fraction) > 9:
-        raise InvalidArgument(f"invalid argument {text!r} for --cpus: expected a decimal number with at most nine places")
+        raise InvalidArgument(
+            f"invalid argument {text!r} for --cpus: expected a decimal number with at most nine places"
+        )
     nano = int(whole or "0") * 1_000_000_000 + int(fraction.ljust(9, "0"))
     return nano or None
 

@@ -12,9 +12,9 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import human_size, parse_time
 from onggi.cli.app import Command, Group, State
 from onggi.cli.render import age, each, table
-from onggi.spec.reference import parse_reference
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import History
+from onggi.spec.reference import parse_reference
 from onggi.store.images import Image
 
 pass_state = click.make_pass_decorator(State)

@@ -81,7 +81,8 @@ def container_document(engine: Engine, ref: str) -> dict[str, Any]:
             "Cmd": list(request.command or image.cmd or ()) or None,
             "Image": container.image_ref,
             "WorkingDir": request.workdir or image.working_dir or "/",
-            "Entrypoint": list(request.entrypoint if request.entrypoint is not None else image.entrypoint or ()) or None,
+            "Entrypoint": list(request.entrypoint if request.entrypoint is not None else image.entrypoint or ())
+            or None,
             "Labels": {**(image.labels or {}), **request.labels},
         },
     }

@@ -339,7 +339,9 @@ def main() -> NoReturn:
         except OnggiError:
             sys.exit(0)  # another one runs
         with lock:
-            logging.basicConfig(filename=f"{engine.run}/onggid.log", level=logging.WARNING, format="%(asctime)s %(message)s")
+            logging.basicConfig(
+                filename=f"{engine.run}/onggid.log", level=logging.WARNING, format="%(asctime)s %(message)s"
+            )
             _enter_cgroup(engine)
             with listen(engine.run) as listener:
                 Server(engine, launcher, listener, IDLE_S).serve()
@@ -360,5 +362,3 @@ def _enter_cgroup(engine: Engine) -> None:
                     write_or_explain(path, data, "enter the cgroup of onggid")
                 except OnggiError as error:
                     _log.warning("%s", error)
-
-

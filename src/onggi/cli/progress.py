@@ -129,7 +129,9 @@ class TerminalProgress:
                 case Note():
                     self._notes.append(event.text)
                 case StepCached():
-                    self._lines[event.step] = _Line(title=event.title, started_ns=event.at_ns, cached=True, duration_ns=0)
+                    self._lines[event.step] = _Line(
+                        title=event.title, started_ns=event.at_ns, cached=True, duration_ns=0
+                    )
                 case StepStarted():
                     self._lines[event.step] = _Line(title=event.title, started_ns=event.at_ns, why=event.why)
                 case StepOutput():

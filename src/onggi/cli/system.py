@@ -28,7 +28,9 @@ def register(cli: Group) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--facts", "facts_file", default=None, metavar="FILE", help="Facts of another host, as `onggi info --facts` prints")
+@click.option(
+    "--facts", "facts_file", default=None, metavar="FILE", help="Facts of another host, as `onggi info --facts` prints"
+)
 @click.argument("bundle", default=".")
 @pass_state
 def plan(state: State, /, bundle: str, facts_file: str | None) -> int:

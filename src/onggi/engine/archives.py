@@ -17,7 +17,7 @@ from onggi.base.errors import Corrupt, InvalidArgument, NotFound, OnggiError
 from onggi.engine.context import Context
 from onggi.engine.layering import copy, receive_layer, settle_layer, tar_size, write_tar
 from onggi.spec import media
-from onggi.spec.digest import Digest, DiffID
+from onggi.spec.digest import DiffID, Digest
 from onggi.spec.image import Descriptor, Index, Manifest, check_layers, parse_manifest, print_manifest, select_manifest
 from onggi.spec.image_config import MAX_IMAGE_CONFIG_BYTES, parse_image_config
 from onggi.spec.platform import Platform
@@ -210,7 +210,9 @@ def load_images(context: Context, source: Source, platform: Platform) -> list[Lo
             return list(_load_docker(context, files, lease))
         if "index.json" in files.digests:
             return list(_load_layout(context, files, lease, platform))
-    raise InvalidArgument("this is no archive of images: it has neither index.json (OCI) nor manifest.json (docker save)")
+    raise InvalidArgument(
+        "this is no archive of images: it has neither index.json (OCI) nor manifest.json (docker save)"
+    )
 
 
 def _clean(name: str) -> str:
@@ -312,7 +314,12 @@ def _annotated(annotations: Mapping[str, str]) -> Reference | None:
 
 
 def _record(
-    context: Context, config: bytes, blobs: Sequence[Digest], manifest: Digest | None, references: Sequence[Reference], lease: Lease
+    context: Context,
+    config: bytes,
+    blobs: Sequence[Digest],
+    manifest: Digest | None,
+    references: Sequence[Reference],
+    lease: Lease,
 ) -> Loaded:
     diff_ids = parse_image_config(config).diff_ids
     if len(diff_ids) != len(blobs):
@@ -333,5 +340,3 @@ def _receive(context: Context, blob: Digest, diff_id: DiffID, lease: Lease) -> s
         raise Corrupt(f"the archive names layer {blob}, which is not in it") from None
     with file:
         return receive_layer(context, file, lease=lease, expected=diff_id).layer.id
-
-

@@ -1,8 +1,8 @@
 """The only place that wires things together."""
 
 import os
-from functools import cached_property
 import time
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
@@ -25,8 +25,9 @@ from onggi.store.tar.pack import hash_layer
 from onggi.store.tar.unpack import unpack_layer
 
 if TYPE_CHECKING:
-    from onggi.engine.builds import Builds
     from io import FileIO
+
+    from onggi.engine.builds import Builds
 
 DEFAULT_RUN = "/run/onggi"
 
@@ -91,7 +92,9 @@ class Engine:
         """Give the engine itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -105,9 +108,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
     directory = layers.DirectoryForm(files, _unpack, lambda tree: hash_layer(tree)[0])
     kept = layers.Layers(root, blobs, {directory.name: directory}, directory.name)
     held = leases.Leases(root)
-    checker = Checker(
-        root, blobs, kept, held, unsynced.Unsynced(root, blobs, kept), sweep.Sweeper(root), (root.db,)
-    )
+    checker = Checker(root, blobs, kept, held, unsynced.Unsynced(root, blobs, kept), sweep.Sweeper(root), (root.db,))
     return Context(
         root=root,
         run=run,
@@ -121,6 +122,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         snapshots=snapshots.Snapshots(root, kept),
         containers=containers.Containers(root),
         volumes=volumes.Volumes(root),
+        networks=networks.Networks(root),
         leases=held,
         checker=checker,
         collector=Collector(root, held),

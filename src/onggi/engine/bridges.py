@@ -23,6 +23,7 @@ from onggi.host.links import (
     act,
     default_mtu,
     find_link,
+    forward_ipv6,
     has_advertised_default_route,
     list_addresses,
     list_routes,
@@ -93,7 +94,9 @@ def ensure_bridge(context: Context) -> Bridge:
         # With br_netfilter the answers are turned back to ::1 while still on the bridge, and then dropped as foreign.
         loopback6=ipv6 and read_sysctl("bridge/bridge-nf-call-ip6tables") != "1",
     )
-    elements = [element for endpoint in context.networks.endpoints(BRIDGE) for element in elements_of(network, endpoint)]
+    elements = [
+        element for endpoint in context.networks.endpoints(BRIDGE) for element in elements_of(network, endpoint)
+    ]
     firewall.ensure_table(wanted_table(bridge), context.root.path, elements)
     firewall.ensure_accepts(name)
     return bridge
@@ -190,10 +193,18 @@ def _make(context: Context, name: str, known: Network | None) -> tuple[Network, 
         if not _taken_by_others(subnet, link):
             if network != known:
                 context.networks.put(network)
+            _reconnect(context, link)
             return network, link
         act(f"remove the bridge {name}", links.delete_link(link.index))
         avoided.append(subnet)
     raise Conflict(f"the bridge {name} or its addresses are being changed by somebody else; try again")
+
+
+def _reconnect(context: Context, link: Link) -> None:
+    """Make the links of running containers ports of the bridge again; somebody removed it under them."""
+    for endpoint in context.networks.endpoints(BRIDGE):
+        if find_link(endpoint.link) is not None:
+            act(f"make {endpoint.link} a port of {link.name}", links.set_master(endpoint.link, link.index))
 
 
 def _choose(context: Context, known: Network | None, avoided: list[IPv4Network]) -> Network:
@@ -235,7 +246,7 @@ def _ensure_ipv6(name: str) -> bool:
         write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0")
         # No router lives on our bridge, whatever a container may say (CVE-2020-13401).
         write_sysctl(f"ipv6/conf/{name}/accept_ra", "0")
-        write_sysctl("ipv6/conf/all/forwarding", "1")
+        forward_ipv6(name)
     except PermissionDenied:
         return False
     return True
@@ -268,5 +279,3 @@ def _as_attachment(network: Network, endpoint: Endpoint) -> Attachment:
         subnet6=IPv6Network(network.subnet6),
         ports=endpoint.ports,
     )
-
-

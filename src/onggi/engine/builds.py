@@ -78,7 +78,9 @@ class Builds:
         context = self._context
         references = [parse_reference(tag).with_default_tag() for tag in request.tags]
         with ExitStack() as stack:
-            lease = stack.enter_context(context.leases.open(f"build of {request.tags[0] if request.tags else 'an image'}"))
+            lease = stack.enter_context(
+                context.leases.open(f"build of {request.tags[0] if request.tags else 'an image'}")
+            )
             trees, text, name = self._open(stack, request, lease)
             dockerfile = parse_dockerfile(text, name=name)
             for warning in dockerfile.warnings:
@@ -198,7 +200,13 @@ class Builds:
     # -- solving and what comes of it --------------------------------------------------------------
 
     def _solve(
-        self, graph: Graph, trees: Mapping[str, Tree], request: BuildRequest, lease: Lease, tell: Tell, epoch: int | None
+        self,
+        graph: Graph,
+        trees: Mapping[str, Tree],
+        request: BuildRequest,
+        lease: Lease,
+        tell: Tell,
+        epoch: int | None,
     ) -> Built:
         context = self._context
         solver = Solver(
@@ -244,7 +252,13 @@ class Builds:
         return StepFailed(text, code=failure.code, step=failure.step, stack=failure.stack, snapshot=None)
 
     def _export(
-        self, graph: Graph, plan: StagePlan, built: Built, references: Sequence[Reference], lease: Lease, epoch: int | None
+        self,
+        graph: Graph,
+        plan: StagePlan,
+        built: Built,
+        references: Sequence[Reference],
+        lease: Lease,
+        epoch: int | None,
     ) -> Image:
         context = self._context
         layers = [context.layers.get(id) for id in built.stack.layers]
@@ -287,5 +301,3 @@ def _time(text: str) -> int:
         return parse_time(text)
     except InvalidArgument:
         return 0
-
-

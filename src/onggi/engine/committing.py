@@ -14,7 +14,7 @@ from onggi.host.mounts import mount_overlay_view
 from onggi.host.processes import open_process_root
 from onggi.host.tree import OPEN_DIRECTORY, open_beneath
 from onggi.spec.container import ContainerRequest
-from onggi.spec.digest import Digest, DiffID
+from onggi.spec.digest import DiffID, Digest
 from onggi.spec.image_config import (
     MAX_IMAGE_CONFIG_BYTES,
     ContainerConfig,
@@ -46,7 +46,9 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
             yield fd
             return
         if container.snapshot is None:
-            raise Conflict(f"container {container.id[:12]} runs in a directory of the host, which is not Onggi's to read")
+            raise Conflict(
+                f"container {container.id[:12]} runs in a directory of the host, which is not Onggi's to read"
+            )
         snapshot = context.snapshots.get(container.snapshot)
         context.snapshots.wait_released(snapshot.key)
         lowers = [files.open_directory(context.root.place("snapshots", snapshot.key, "fs"))]
@@ -145,7 +147,13 @@ def _config(old: ContainerConfig, request: ContainerRequest) -> ContainerConfig:
 
 
 def import_tree(
-    context: Context, source: Source, *, reference: Reference | None, message: str, platform: Platform, changed: ContainerConfig
+    context: Context,
+    source: Source,
+    *,
+    reference: Reference | None,
+    message: str,
+    platform: Platform,
+    changed: ContainerConfig,
 ) -> Image:
     """Make an image of one layer from a tar of a root file system."""
     with context.leases.open("import an image") as lease:
@@ -161,4 +169,6 @@ def import_tree(
             history=(History(created=created, comment=message or "Imported from -"),),
         )
         references: Sequence[Reference] = [reference] if reference else []
-        return context.images.create(print_image_config(config), [received.layer.id], references=references, lease=lease)
+        return context.images.create(
+            print_image_config(config), [received.layer.id], references=references, lease=lease
+        )

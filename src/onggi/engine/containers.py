@@ -194,7 +194,12 @@ class Containers:
         return msgspec.structs.replace(request, mounts=tuple(mounts))
 
     def run(
-        self, image: str, command: Sequence[str] = (), *, name: str | None = None, request: ContainerRequest | None = None
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        name: str | None = None,
+        request: ContainerRequest | None = None,
     ) -> Handle:
         """Make a container of `image` and start it; `request` says everything else. Raises LaunchFailed."""
         wanted = msgspec.structs.replace(request or ContainerRequest(), image=image, command=tuple(command) or None)
@@ -211,7 +216,9 @@ class Containers:
         """Give a container as an object. Raises NotFound."""
         return Handle(self, self.get(ref).id)
 
-    def start(self, ref: str, *, client: int | None = None, spawn: Spawn | None = None, facts: Facts | None = None) -> Container:
+    def start(
+        self, ref: str, *, client: int | None = None, spawn: Spawn | None = None, facts: Facts | None = None
+    ) -> Container:
         """Start a container; one that runs already stays as it is.
 
         `client` is the supervisor's end of an attach connection (`Attachment.pair`), which
@@ -336,7 +343,9 @@ class Containers:
                 pass
             self._folding.fold(container.id)
             return
-        raise FailedPrecondition(f"container {container.id[:12]} did not end, even when killed; is it waiting for a disk?")
+        raise FailedPrecondition(
+            f"container {container.id[:12]} did not end, even when killed; is it waiting for a disk?"
+        )
 
     def restart(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> Container:
         """Stop a container where it runs, and start it."""
@@ -462,7 +471,9 @@ class Containers:
         """Plan a container that is not made; its id is zeros."""
         context = self._context
         layers = () if request.rootfs else self._images.resolve(request.image).layers
-        image = ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
+        image = (
+            ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
+        )
         return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
 
     def log_path(self, ref: str) -> str:

@@ -13,6 +13,7 @@ from onggi.store.gc import Collector
 from onggi.store.images import Images
 from onggi.store.layers import Layers
 from onggi.store.leases import Leases
+from onggi.store.networks import Networks
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
 from onggi.store.volumes import Volumes
@@ -38,6 +39,7 @@ class Context:
         snapshots: Snapshots,
         containers: Containers,
         volumes: Volumes,
+        networks: Networks,
         leases: Leases,
         checker: Checker,
         collector: Collector,
@@ -54,6 +56,7 @@ class Context:
         self.snapshots = snapshots
         self.containers = containers
         self.volumes = volumes
+        self.networks = networks
         self.leases = leases
         self.checker = checker
         self.collector = collector

@@ -109,9 +109,11 @@ class Folding:
         started = present and context.files.look(f"{run}/state") is not None
         if record is not None and record.failed:
             row = self._record_failure(row, record)
-        elif row.state in _ALIVE or (record is not None and row.state == "created") or (started and row.state == "created"):
-            row = self._record_end(row, record, present)
-        elif record is not None and row.state == "exited" and record.at_ns > row.finished_ns:
+        elif (
+            row.state in _ALIVE
+            or (record is not None and row.state == "created")
+            or (started and row.state == "created")
+        ) or (record is not None and row.state == "exited" and record.at_ns > row.finished_ns):
             row = self._record_end(row, record, present)
         if not alive:
             if present:
@@ -157,7 +159,9 @@ class Folding:
         """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""
         context = self._context
         try:
-            directories = msgspec.json.decode(context.files.read(f"{run}/cgroups", MAX_RECORD_BYTES), type=dict[str, str])
+            directories = msgspec.json.decode(
+                context.files.read(f"{run}/cgroups", MAX_RECORD_BYTES), type=dict[str, str]
+            )
         except NotFound:
             directories = plan_directories(f"{context.cgroup_parent}/{id}", context.facts.cgroup)
         kill_members(directories)
@@ -185,4 +189,3 @@ def remove_records(context: Context, row: Container) -> None:
             context.snapshots.remove(row.snapshot, timeout_s=30)
         except NotFound:
             return
-

@@ -40,7 +40,9 @@ class Handle:
         """Give the handle itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Remove the container, running or not."""
         try:
             self.remove(force=True)

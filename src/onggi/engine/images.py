@@ -163,7 +163,11 @@ class Images:
             config = parse_image_config((_EMBEDDED / "config.json").read_bytes())
             rootfs = RootFS(type="layers", diff_ids=(diff_id,))
             config = ImageConfig(
-                architecture=config.architecture, os=config.os, config=config.config, rootfs=rootfs, history=config.history
+                architecture=config.architecture,
+                os=config.os,
+                config=config.config,
+                rootfs=rootfs,
+                history=config.history,
             )
             return context.images.create(
                 print_image_config(config), [layer.id], references=[parse_reference(HELLO)], lease=lease

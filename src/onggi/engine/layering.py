@@ -90,5 +90,3 @@ def copy(file: BinaryIO, sink: Sink) -> None:
     """Copy a whole file."""
     while data := file.read(_PIECE):
         sink.write(memoryview(data))
-
-

@@ -16,7 +16,6 @@ from onggi.engine.bridges import (
     BRIDGE,
     Bridge,
     attachment_of,
-
     elements_of,
     ensure_bridge,
     lock_network,
@@ -159,5 +158,3 @@ def _free_if_ended(context: Context, taken: PortTaken) -> bool:
     """Free what only a row still holds: its container has ended, and nobody has come to say so."""
     run = context.run_directory(taken.owner)
     return context.files.look(f"{run}/exit") is not None and context.networks.detach(taken.owner, taken.link)
-
-

@@ -177,4 +177,3 @@ class StepRunner:
             else:
                 raise NotSupported(f"a mount of type {mount.type} is not supported")
         return tuple(mounts), fds
-

@@ -12,20 +12,24 @@ import msgspec
 
 from onggi.base.errors import Conflict, InvalidArgument
 from onggi.base.ids import ContainerID
+from onggi.engine.bridges import BRIDGE
 from onggi.engine.context import Context
 from onggi.engine.identity import find_identity
+from onggi.engine.networks import attach_container, preview_attachment, release
+from onggi.engine.resolving import network_mounts, write_network_files
 from onggi.host.cgroupfs.files import write_or_explain
 from onggi.host.devices import DeviceNode, list_devices, look_up_devices
 from onggi.host.locks import probe_lock, take_lock
 from onggi.plan.cgroup import plan_directories, plan_refuge
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.facts import Facts
+from onggi.plan.network import Attachment, NetworkPlan, plan_attachment
 from onggi.plan.ops import MakeDirectory, Plan, WriteFile
 from onggi.plan.rootfs import Directory, Overlay
 from onggi.runtime.bundle import Resolved, make_spec
 from onggi.spec.container import ContainerRequest, DeviceRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
-from onggi.spec.runtime import Mount, Spec
+from onggi.spec.runtime import Spec
 from onggi.store.containers import Container
 
 Spawn = Callable[[Plan, Sequence[int], Facts], int]
@@ -66,10 +70,32 @@ def launch(
         _wait_gone(run, container.id)
         context.root.discard(run)
     ensure_refuge(context, facts)
+    request = _with_shared_hostname(context, request)
+    at = attach_container(context, container.id, request, image) if request.network == BRIDGE else None
+    try:
+        return _launch(context, container, request, image, client, spawn, facts, joined, at)
+    except BaseException:
+        if at is not None and not probe_lock(f"{run}/lock"):
+            release(context, container.id, link=at.link)
+        raise
+
+
+def _launch(
+    context: Context,
+    container: Container,
+    request: ContainerRequest,
+    image: ImageDefaults,
+    client: int | None,
+    spawn: Spawn,
+    facts: Facts,
+    joined: Mapping[str, str],
+    at: Attachment | None,
+) -> int:
+    run = context.run_directory(container.id)
     sources = _volume_sources(context, request)
     if container.snapshot is None:
         root: Overlay | Directory = Directory(path=request.rootfs)
-        prepared = _prepare(context, container, request, image, root, [], client, None, facts, joined, sources)
+        prepared = _prepare(context, container, request, image, root, [], client, None, facts, joined, sources, at)
         return _spawn(context, run, prepared, spawn, facts)
     with context.snapshots.hold(container.snapshot) as held:
         overlay = Overlay(
@@ -79,7 +105,9 @@ def launch(
             volatile=held.snapshot.volatile,
         )
         fds = [*held.lowers]
-        prepared = _prepare(context, container, request, image, overlay, fds, client, held.lock.fd, facts, joined, sources)
+        prepared = _prepare(
+            context, container, request, image, overlay, fds, client, held.lock.fd, facts, joined, sources
+        )
         return _spawn(context, run, prepared, spawn, facts)
 
 
@@ -105,13 +133,18 @@ def explain_launch(
         identity = find_identity(context, None, layers, request, user)
     resolved = Resolved(
         identity=identity,
-        sources={m.target: context.root.place("volumes", m.source or "<new>") for m in request.mounts if m.type == "volume"},
+        sources={
+            m.target: context.root.place("volumes", m.source or "<new>") for m in request.mounts if m.type == "volume"
+        },
         devices=find_devices(request),
         joined=joined,
+        files=network_mounts(context, id),
         cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{id}",
     )
     spec = make_spec(id, request, image, resolved, facts)
-    return plan_container(spec, root, _supervision(context, id, request, None, None), facts)
+    at = preview_attachment(context, request, image) if request.network == BRIDGE else None
+    supervision = _supervision(context, id, request, None, None)
+    return plan_container(spec, root, supervision, facts, network=_network_of(at))
 
 
 def _spawn(context: Context, run: str, prepared: Prepared, spawn: Spawn, facts: Facts) -> int:
@@ -138,6 +171,7 @@ def _prepare(
     facts: Facts,
     joined: Mapping[str, str],
     sources: Mapping[str, str],
+    at: Attachment | None,
 ) -> Prepared:
     inherited = list(fds)
     client_position = hold_position = None
@@ -155,11 +189,11 @@ def _prepare(
         sources=sources,
         devices=find_devices(request),
         joined=joined,
-        files=network_files(context, container, request),
+        files=write_network_files(context, container, request, at),
         cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{container.id}",
     )
     spec = make_spec(container.id, request, image, resolved, facts)
-    plan = plan_container(spec, root, supervision, facts)
+    plan = plan_container(spec, root, supervision, facts, network=_network_of(at))
     cgroups = plan_directories(resolved.cgroups_path, facts.cgroup)
     return Prepared(spec=spec, plan=plan, inherited=tuple(inherited), cgroups=cgroups)
 
@@ -188,7 +222,13 @@ def find_devices(request: ContainerRequest) -> dict[str, DeviceNode]:
     if request.privileged:
         found.update((node.path, node) for node in list_devices())
     limits = request.resources
-    throttled = (*limits.blkio_weight_device, *limits.read_bps, *limits.write_bps, *limits.read_iops, *limits.write_iops)
+    throttled = (
+        *limits.blkio_weight_device,
+        *limits.read_bps,
+        *limits.write_bps,
+        *limits.read_iops,
+        *limits.write_iops,
+    )
     for path in (*(device.source for device in request.devices), *(item.path for item in throttled)):
         nodes = look_up_devices(path)
         found.update((node.path, node) for node in nodes)
@@ -214,34 +254,21 @@ def expand_devices(devices: tuple[DeviceRequest, ...]) -> tuple[DeviceRequest, .
     return tuple(every)
 
 
-def network_files(context: Context, container: Container, request: ContainerRequest) -> tuple[Mount, ...]:
-    """Write hosts and hostname beside the container and give the mounts that show them."""
-    if request.network.startswith("container:") or not request.network:
-        return ()
-    place = context.containers.directory(container.id)
-    name = request.hostname if request.hostname is not None else container.id[:12]
-    full = f"{name}.{request.domainname} {name}" if request.domainname else name
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    hosts += "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-    if request.network == "host":
-        hosts = context.files.read("/etc/hosts", 1 << 20).decode("utf-8", "replace")
-    else:
-        hosts += f"127.0.1.1\t{full}\n"
-    mounts = []
-    for file, target, text in (("hosts", "/etc/hosts", hosts), ("hostname", "/etc/hostname", f"{name}\n")):
-        context.files.put(f"{place}/{file}", text.encode(), mode=0o644)
-        mounts.append(Mount(destination=target, type="bind", source=f"{place}/{file}", options=("rbind", "rprivate")))
-    return tuple(mounts)
+def _network_of(at: Attachment | None) -> NetworkPlan:
+    return NetworkPlan() if at is None else plan_attachment(at)
 
 
-def _layers_of(context: Context, container: Container) -> tuple[str, ...]:
-    return () if container.snapshot is None else context.snapshots.get(container.snapshot).layers
+def _with_shared_hostname(context: Context, request: ContainerRequest) -> ContainerRequest:
+    """A container in another one's network has that one's host name, as its hosts file says."""
+    if not request.network.startswith("container:"):
+        return request
+    other = context.containers.get(request.network.removeprefix("container:"))
+    name = decode_request(other).hostname
+    return msgspec.structs.replace(request, hostname=name if name is not None else other.id[:12])
 
 
 def _volume_sources(context: Context, request: ContainerRequest) -> dict[str, str]:
-    return {
-        mount.target: context.volumes.get(mount.source).path for mount in request.mounts if mount.type == "volume"
-    }
+    return {mount.target: context.volumes.get(mount.source).path for mount in request.mounts if mount.type == "volume"}
 
 
 def ensure_refuge(context: Context, facts: Facts) -> None:

@@ -37,7 +37,9 @@ def look_up_devices(path: str) -> tuple[DeviceNode, ...]:
         return tuple(_walk(path))
     node = _node(path, seen)
     if node is None:
-        raise InvalidArgument(f'error gathering device information while adding custom device "{path}": not a device node')
+        raise InvalidArgument(
+            f'error gathering device information while adding custom device "{path}": not a device node'
+        )
     return (node,)
 
 

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,7 +106,8 @@ class Launcher:
             self._environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
         )
-        os.waitpid(pid, 0)
+        with suppress(ChildProcessError):  # a program that ignores SIGCHLD has its children reaped by the kernel
+            os.waitpid(pid, 0)
 
 
 def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -> int:
@@ -119,7 +121,9 @@ def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -
 def interpret_report(report: bytes, plan: Plan, facts: Facts | None = None) -> int:
     """Give the pid that a launcher reported, or raise what it reported instead."""
     if len(report) != _REPORT.size:
-        raise Unavailable("the launcher was killed before it could report; run the command again, it sweeps what is left")
+        raise Unavailable(
+            "the launcher was killed before it could report; run the command again, it sweeps what is left"
+        )
     kind, number, errno, pid = _REPORT.unpack(report)
     if kind == _STARTED:
         return int(pid)

@@ -124,6 +124,25 @@ def write_sysctl(path: str, value: str) -> None:
         ) from None
 
 
+def forward_ipv6(name: str) -> None:
+    """Let this network namespace forward IPv6, and change nothing else about links other than `name`.
+
+    Forwarding is decided by `all` (ip6_forward); a link's own value decides whether it still listens to routers, and
+    writing `all` overwrites it.
+    """
+    if read_sysctl("ipv6/conf/all/forwarding") == "1":
+        return
+    try:
+        others = [other for other in os.listdir("/proc/sys/net/ipv6/conf") if other not in ("all", "lo", name)]
+    except OSError:
+        others = []
+    hosts = [other for other in others if read_sysctl(f"ipv6/conf/{other}/forwarding") == "0"]
+    write_sysctl("ipv6/conf/all/forwarding", "1")
+    for other in hosts:
+        with contextlib.suppress(PermissionDenied):  # it may be gone
+            write_sysctl(f"ipv6/conf/{other}/forwarding", "0")
+
+
 def _dump(request: Parts, what: str) -> list[bytes]:
     with doing(f"list {what}"), Netlink(ROUTE) as netlink:
         return [message.body for message in netlink.dump(request)]

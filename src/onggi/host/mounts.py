@@ -38,7 +38,9 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
     try:
         context = _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
     except OSError as error:
-        raise NotSupported(f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)") from None
+        raise NotSupported(
+            f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)"
+        ) from None
     try:
         for lower in lowers:
             _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
@@ -61,7 +63,9 @@ def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
     try:
         context = _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
     except OSError as error:
-        raise NotSupported(f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)") from None
+        raise NotSupported(
+            f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)"
+        ) from None
     try:
         for lower in lowers:
             _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)

@@ -64,7 +64,9 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     cgroups_path: str
 
 
-def make_spec(container: str, request: ContainerRequest, image: ImageDefaults, resolved: Resolved, facts: Facts) -> Spec:
+def make_spec(
+    container: str, request: ContainerRequest, image: ImageDefaults, resolved: Resolved, facts: Facts
+) -> Spec:
     """Build the spec of container `container` (its id)."""
     hostname = request.hostname if request.hostname is not None else container[:12]
     own_uts = request.uts != "host"
@@ -137,7 +139,9 @@ def process_of(
     root = identity.uid == 0
     return Process(
         terminal=request.tty or None,
-        console_size=Box(height=request.console_size[0], width=request.console_size[1]) if request.console_size else None,
+        console_size=Box(height=request.console_size[0], width=request.console_size[1])
+        if request.console_size
+        else None,
         user=User(uid=identity.uid, gid=identity.gid, additional_gids=identity.groups or None),
         args=command_line(request, image),
         env=env,
@@ -148,7 +152,8 @@ def process_of(
             permitted=capabilities if root else None,
         ),
         rlimits=tuple(
-            POSIXRlimit(type=f"RLIMIT_{limit.name.upper()}", soft=limit.soft, hard=limit.hard) for limit in request.ulimits
+            POSIXRlimit(type=f"RLIMIT_{limit.name.upper()}", soft=limit.soft, hard=limit.hard)
+            for limit in request.ulimits
         )
         or None,
         no_new_privileges=request.no_new_privileges or None,
@@ -156,7 +161,9 @@ def process_of(
     )
 
 
-def environment_of(request: ContainerRequest, image: ImageDefaults, identity: Identity, hostname: str) -> tuple[str, ...]:
+def environment_of(
+    request: ContainerRequest, image: ImageDefaults, identity: Identity, hostname: str
+) -> tuple[str, ...]:
     """PATH, HOSTNAME and TERM come first so that image and request can change them; HOME is the user's."""
     variables: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if request.tty:
@@ -203,7 +210,9 @@ def _requested(mount: MountRequest, resolved: Resolved) -> Mount:
     bind = "rbind" if mount.recursive else "bind"
     if mount.read_only and mount.recursive:
         mode = "rro"
-    return Mount(destination=mount.target, type="bind", source=source, options=(bind, mode, mount.propagation or "rprivate"))
+    return Mount(
+        destination=mount.target, type="bind", source=source, options=(bind, mode, mount.propagation or "rprivate")
+    )
 
 
 def _linux(request: ContainerRequest, resolved: Resolved, capabilities: tuple[str, ...], facts: Facts) -> Linux:
@@ -241,7 +250,9 @@ def _namespaces(request: ContainerRequest, resolved: Resolved, facts: Facts) -> 
         "time": bool(request.time_offsets),
     }
     return tuple(
-        LinuxNamespace(type=kind, path=resolved.joined.get(kind)) for kind, own in wanted.items() if own or kind in resolved.joined
+        LinuxNamespace(type=kind, path=resolved.joined.get(kind))
+        for kind, own in wanted.items()
+        if own or kind in resolved.joined
     )
 
 
@@ -271,7 +282,13 @@ def _devices(request: ContainerRequest, resolved: Resolved) -> tuple[LinuxDevice
     for device in asked:
         host = resolved.devices[device.source]
         devices[device.target] = LinuxDevice(
-            path=device.target, type=host.type, major=host.major, minor=host.minor, file_mode=host.mode, uid=host.uid, gid=host.gid
+            path=device.target,
+            type=host.type,
+            major=host.major,
+            minor=host.minor,
+            file_mode=host.mode,
+            uid=host.uid,
+            gid=host.gid,
         )
     return tuple(devices.values()) or None
 
@@ -305,7 +322,9 @@ def parse_device_rule(text: str) -> LinuxDeviceCgroup:
     numbers = words[1].split(":") if len(words) == 3 else []
     valid = len(numbers) == 2 and words[0] in ("a", "b", "c") and set(words[2]) <= set("rwm")
     if not valid or not all(number == "*" or number.isdigit() for number in numbers):
-        raise InvalidArgument(f"invalid device cgroup format {text!r}: expected 'c 1:3 rwm' (type, major:minor, access)")
+        raise InvalidArgument(
+            f"invalid device cgroup format {text!r}: expected 'c 1:3 rwm' (type, major:minor, access)"
+        )
     major, minor = (None if number == "*" else int(number) for number in numbers)
     return LinuxDeviceCgroup(allow=True, type=words[0], major=major, minor=minor, access=words[2])
 

@@ -1,9 +1,9 @@
 """What a supervisor leaves in the run directory of its container, read back.
 
-    lock     held (OFD) as long as the supervisor lives
-    state    `pid <n>`, `started <ns>`; written before the process runs
-    exit     how it ended (launcher/record.c); the first thing to be known after the end
-    attach   socket for stdio, signals, and waiting
+lock     held (OFD) as long as the supervisor lives
+state    `pid <n>`, `started <ns>`; written before the process runs
+exit     how it ended (launcher/record.c); the first thing to be known after the end
+attach   socket for stdio, signals, and waiting
 """
 
 from typing import Final
@@ -54,7 +54,9 @@ def parse_state(data: bytes) -> StateRecord:
     try:
         return StateRecord(pid=int(fields["pid"]), started_ns=int(fields["started"]))
     except (KeyError, ValueError):
-        raise Corrupt("the state record of a container cannot be read; `onggi system check --repair` clears it") from None
+        raise Corrupt(
+            "the state record of a container cannot be read; `onggi system check --repair` clears it"
+        ) from None
 
 
 def parse_exit(data: bytes) -> ExitRecord:
@@ -81,7 +83,9 @@ def parse_exit(data: bytes) -> ExitRecord:
             kept=kept,
         )
     except (KeyError, ValueError):
-        raise Corrupt("the exit record of a container cannot be read; `onggi system check --repair` clears it") from None
+        raise Corrupt(
+            "the exit record of a container cannot be read; `onggi system check --repair` clears it"
+        ) from None
 
 
 def _pairs(lines: list[str]) -> dict[str, str]:

@@ -111,6 +111,11 @@ def set_hairpin(name: str) -> Parts:
     return message(RTM_NEWLINK, NLM_F_ACK, _link(0), *flatten(text(IFLA_IFNAME, name), port))
 
 
+def set_master(name: str, bridge: int) -> Parts:
+    """Make a link a port of a bridge."""
+    return message(RTM_NEWLINK, NLM_F_ACK, _link(0), *flatten(text(IFLA_IFNAME, name), u32(IFLA_MASTER, bridge)))
+
+
 def delete_link(index: int) -> Parts:
     """Remove a link."""
     return message(RTM_DELLINK, NLM_F_ACK, _link(index))

@@ -328,9 +328,7 @@ def hash_layer(
 def _pack(root: int, packing: _Packing, limits: Limits) -> Packed:
     at = b"/"
     try:
-        for directory in walk(
-            root, max_entries=limits.entries, no_xdev=packing.no_xdev, mounted=packing.mounted
-        ):
+        for directory in walk(root, max_entries=limits.entries, no_xdev=packing.no_xdev, mounted=packing.mounted):
             at = directory.path or b"/"
             packing.directory(directory)
         packing.out.put(END)

@@ -226,8 +226,8 @@ class TarReader:
             size, stored = sparse.real_size(pax), stored - taken
         elif version is not None:
             size = sparse.real_size(pax)
-            extents = sparse.parse_0_1(pax[b"GNU.sparse.map"], most) if version == (0, 1) else sparse.parse_0_0(
-                records, most
+            extents = (
+                sparse.parse_0_1(pax[b"GNU.sparse.map"], most) if version == (0, 1) else sparse.parse_0_0(records, most)
             )
         if extents is not None:
             sparse.check(extents, size, stored)
