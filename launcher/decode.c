@@ -56,3 +56,13 @@ const char *plan_text(const struct plan *plan, const struct plan_record *record,
     /* An absent span is all zero and was not looked at: it means "", not what begins the arena. */
     return record->text[index].length ? plan->arena + record->text[index].offset : "";
 }
+
+bool plan_strings(const struct plan *plan, const struct plan_record *record, int index, char **out, size_t room)
+{
+    const char *text = plan_text(plan, record, index), *end = text + record->text[index].length;
+    size_t count = 0;
+    for (; text < end && count + 1 < room; text += strlen(text) + 1)
+        out[count++] = (char *)text;
+    out[count] = NULL;
+    return text >= end;
+}

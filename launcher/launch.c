@@ -23,6 +23,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
 /* What goes over the pair and over the status socket. */
 struct report {
     uint32_t kind, op;
@@ -225,6 +229,32 @@ static int op_adopt(struct side *self, const struct plan_record *r)
     return put_proc(self, r->slot[1], child);
 }
 
+/* The kernel's flags of a process: include/linux/sched.h, proc_pid_stat(5). */
+enum { PF_EXITING = 0x04, PF_FORKNOEXEC = 0x40 };
+
+static unsigned flags_of(pid_t pid)
+{
+    char path[40], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    unsigned flags = 0;
+    const char *after_name = length > 0 ? strrchr(text, ')') : NULL;
+    return after_name && sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 ? flags : 0;
+}
+
+/* Whether the child was killed before it became another program. One that is an init now has not become another
+ * program either; that one ends by itself. */
+static bool died_early(struct side *self, int pidfd)
+{
+    siginfo_t info = {0};
+    if ((flags_of(self->child) & (PF_EXITING | PF_FORKNOEXEC)) != (PF_EXITING | PF_FORKNOEXEC))
+        return false;
+    return waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOWAIT) == 0 && info.si_code != CLD_EXITED;
+}
+
 /* The child has become the payload when its end of the pair closes without a report. */
 static int op_supervise(struct side *self, const struct plan_record *r)
 {
@@ -232,7 +262,7 @@ static int op_supervise(struct side *self, const struct plan_record *r)
     int result = hear(name, sizeof name);
     if (result == 0)
         return -EPROTO;
-    if (result != -ECANCELED || child_failure.kind != 0)
+    if (result != -ECANCELED || child_failure.kind != 0 || died_early(self, slot_get(self, r->slot[0])))
         return result;
     close(self->channel);
     self->channel = -1;
@@ -281,8 +311,12 @@ static void crash_here(uint32_t index)
     const char *where = getenv("ONGGI_CRASH_AT");
     char here[32];
     snprintf(here, sizeof here, "%s:%u", side.is_child ? "child" : "parent", index);
-    if (where != NULL && strcmp(where, here) == 0)
-        kill(getpid(), SIGKILL);
+    if (where == NULL || strcmp(where, here) != 0)
+        return;
+    kill(getpid(), SIGKILL);
+    /* The first process of a pid namespace does not take that from itself, but it does from the processor. */
+    prctl(PR_SET_DUMPABLE, 0);
+    __builtin_trap();
 }
 #else
 #define crash_here(index) ((void)(index))

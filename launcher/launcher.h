@@ -29,6 +29,9 @@ int plan_decode(const void *bytes, size_t size, struct plan *out);
 /* A span as a C string: plan_decode has seen its NUL. Absent or empty, it is "". */
 const char *plan_text(const struct plan *plan, const struct plan_record *record, int index);
 
+/* Point at each of the NUL-terminated strings of a span, and at NULL after the last. False: there are too many. */
+bool plan_strings(const struct plan *plan, const struct plan_record *record, int index, char **out, size_t room);
+
 /* -- side.c: what one process knows while it executes its sections --------------------------- */
 
 struct child_end {

@@ -95,18 +95,6 @@ static void rotate(struct log *log)
 
 /* -- writing, and losing ----------------------------------------------------------------------- */
 
-static size_t write_some(struct log *log)
-{
-    size_t done = 0;
-    while (done < log->used) {
-        ssize_t n = write(log->fd, log->out + done, log->used - done);
-        if (n <= 0)
-            break;
-        done += (size_t)n;
-    }
-    return done;
-}
-
 /* Take back what is written of an unfinished record. Counted from the file's real end, see open_file. */
 static void cut_torn_record(struct log *log)
 {
@@ -132,7 +120,9 @@ void log_flush(struct log *log)
 {
     if (log->used == 0)
         return;
-    size_t done = write_some(log);
+    size_t done = 0;
+    for (ssize_t n; done < log->used && (n = write(log->fd, log->out + done, log->used - done)) > 0;)
+        done += (size_t)n;
     /* A gap is not told until a record after it is there: otherwise a disk with room for nothing else fills with
      * tellings. So they share a fate, and the newline of the telling does not count. */
     size_t skip = done < log->mark_end ? done : log->mark_end, whole = 0;
@@ -174,27 +164,26 @@ static void put_text(struct log *log, const char *text)
 
 /* -- records ----------------------------------------------------------------------------------- */
 
+/* Length of a character by its first byte; 0: none begins so. */
+static size_t rune_size(unsigned char c)
+{
+    return c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+}
+
 /* Length of the character at `s` as Go's utf8.DecodeRune sees it; 0: these bytes are none. */
 static size_t rune_length(const unsigned char *s, size_t left)
 {
-    unsigned char low = 0x80, high = 0xbf, first = s[0];
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    size_t length = rune_size(s[0]);
     if (length < 2 || length > left)
         return length > left ? 0 : length;
-    if (first == 0xe0)
-        low = 0xa0; /* overlong */
-    else if (first == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (first == 0xf0)
-        low = 0x90; /* overlong */
-    else if (first == 0xf4)
-        high = 0x8f; /* beyond U+10FFFF */
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
+    uint32_t code = s[0] & (0x7f >> length);
+    for (size_t i = 1; i < length; i++) {
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    return length;
+        code = code << 6 | (s[i] & 0x3f);
+    }
+    bool overlong = code < (length == 2 ? 0x80u : length == 3 ? 0x800u : 0x10000u);
+    return overlong || code >> 11 == 0xd800 >> 11 || code > 0x10ffff ? 0 : length;
 }
 
 /* How the record says the character at `s`; 0: as it is. A tab has no short form there. */
@@ -261,14 +250,11 @@ static void put_time(struct log *log, int64_t ns)
         log->second = second;
     }
     put(log, log->date, 19);
-    char fraction[11] = ".";
-    size_t length = 0;
-    for (int i = 9, rest = (int)(ns % 1000000000); i > 0; i--, rest /= 10) {
-        fraction[i] = (char)('0' + rest % 10);
-        if (length == 0 && rest % 10)
-            length = (size_t)i + 1;
-    }
-    put(log, fraction, length);
+    char fraction[16];
+    int length = snprintf(fraction, sizeof fraction, ".%09d", (int)(ns % 1000000000));
+    while (length > 0 && (fraction[length - 1] == '0' || fraction[length - 1] == '.'))
+        length--;
+    put(log, fraction, (size_t)length);
     put_text(log, "Z");
 }
 
@@ -334,8 +320,7 @@ static size_t cut_character(const char *text, size_t length)
         unsigned char c = (unsigned char)text[length - back];
         if ((c & 0xc0) == 0x80)
             continue;
-        size_t size = c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 1;
-        return size > back ? back : 0;
+        return rune_size(c) > back ? back : 0;
     }
     return 0;
 }

@@ -214,23 +214,13 @@ static int op_init(struct side *side, const struct plan_record *r)
     return become_init(side);
 }
 
-/* Point at each of the NUL-terminated strings of a span. */
-static char **strings(struct side *side, const struct plan_record *r, int index, char **out, size_t room)
-{
-    const char *text = plan_text(&side->plan, r, index), *end = text + r->text[index].length;
-    size_t count = 0;
-    for (; text < end && count + 1 < room; text += strlen(text) + 1)
-        out[count++] = (char *)text;
-    out[count] = NULL;
-    return text < end ? NULL : out;
-}
-
 static int op_exec(struct side *side, const struct plan_record *r)
 {
     /* Static: after seccomp nothing that might map memory is certain to work. */
     static char *candidates[256], *arguments[65536], *environment[65536];
-    if (strings(side, r, 0, candidates, 256) == NULL || strings(side, r, 1, arguments, 65536) == NULL ||
-        strings(side, r, 2, environment, 65536) == NULL)
+    const struct plan *plan = &side->plan;
+    if (!plan_strings(plan, r, 0, candidates, 256) || !plan_strings(plan, r, 1, arguments, 65536) ||
+        !plan_strings(plan, r, 2, environment, 65536))
         return -E2BIG;
     int result = -ENOENT;
     for (char **path = candidates; *path != NULL; path++) {

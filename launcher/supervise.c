@@ -517,6 +517,7 @@ int supervise(struct side *side, const struct plan_record *record)
     if (result < 0)
         return result;
     begin_client();
+    reap_others(); /* who died before SIGCHLD had a handler told nobody */
     while (!side->end.known)
         serve(-1);
     drain();

@@ -53,7 +53,8 @@ def padded(data: bytes) -> bytes:
 
 def member(name: bytes = b"file", kind: bytes = b"0", data: bytes = b"", **fields: Any) -> bytes:
     """Make an entry with its data."""
-    return header(name, kind, **{"size": len(data), **fields}) + padded(data)
+    mode = 0o755 if kind == b"5" else 0o644
+    return header(name, kind, **{"size": len(data), "mode": mode, **fields}) + padded(data)
 
 
 def record(key: bytes, value: bytes) -> bytes:
@@ -89,7 +90,7 @@ def snapshot(root: Path, *, times: bool = True, ids: bool = True, mtime_unit_ns:
     found: dict[bytes, object] = {}
     links: dict[tuple[int, int], bytes] = {}
     top = os.fsencode(root)
-    for path in sorted(_paths(top)):
+    for path in sorted(paths(top)):
         seen = os.lstat(path)
         name = path[len(top) :]
         kind = stat.S_IFMT(seen.st_mode)
@@ -112,7 +113,8 @@ def snapshot(root: Path, *, times: bool = True, ids: bool = True, mtime_unit_ns:
     return found
 
 
-def _paths(top: bytes) -> Iterable[bytes]:
+def paths(top: bytes) -> Iterable[bytes]:
+    """Give a directory and everything below it, following no link."""
     yield top
     for path, directories, files in os.walk(top):
         for name in directories + files:

@@ -53,7 +53,7 @@ def trees(
     ).filter(lambda name: name not in (b".", b"..") and not name.startswith(b".wh."))
     ids = st.one_of(st.integers(0, 3000), st.sampled_from([2097151, 2097152, 2**32 - 2])) if ROOT else st.just(0)
     common: Any = {
-        "mode": st.integers(0, 0o7777) if ROOT else st.integers(0o600, 0o777),
+        "mode": st.integers(0, 0o7777) if ROOT else st.integers(0o700, 0o777),
         "owner": st.tuples(ids, ids),
         "mtime_ns": times,
     }
@@ -120,8 +120,8 @@ def _plant(path: bytes, node: Node, made: list[bytes]) -> None:
         os.chown(path, *node.owner, follow_symlinks=False)
     if node.kind != "symlink":
         os.chmod(path, node.mode)
-        for name, value in node.xattrs:
-            os.setxattr(path, name, value)
+        for key, value in node.xattrs:
+            os.setxattr(path, key, value)
     os.utime(path, ns=(0, node.mtime_ns), follow_symlinks=False)
     if node.kind != "directory":
         made.append(path)

@@ -25,8 +25,8 @@ from onggi.store.tar.unpack import unpack_layer, unpack_tree
 from onggi.store.tar.writer import END
 from tests.archives import directory, header, member, pax, snapshot, with_checksum
 from tests.trees import scratch
-from tests.unit.test_tar_reader import EXTENTS, MAKERS, REAL_SIZE
 from tests.unit.test_tar_reader import DATA as SPARSE_DATA
+from tests.unit.test_tar_reader import EXTENTS, MAKERS, REAL_SIZE
 
 SECONDS = float(os.environ.get("ONGGI_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("ONGGI_FUZZ_SEED", "1"))
@@ -34,20 +34,34 @@ ROOT = os.geteuid() == 0
 LIMITS = Limits(entries=500, total_bytes=1 << 24)
 
 SEEDS = [
-    [member(b"a/", b"5"), member(b"a/b", data=b"content" * 90), header(b"a/l", b"2", link=b"../.."),
-     header(b"h", b"1", link=b"a/b"), member(b"a/l/x"), header(b"f", b"6"), header(b"d", b"3", device=(1, 3))],
-    [member(b".wh.x"), member(b"x/", b"5"), member(b"x/.wh..wh..opq"), member(b"x/y/z"), header(b"x/y", b"2", link=b"."),
-     member(b"x/y/y/z"), header(b"x", b"2", link=b"/proc/self/cwd"), member(b"x/q")],
-    [pax((b"path", b"p" * 150), (b"mtime", b"-1.5"), (b"SCHILY.xattr.user.a", b"b"), (b"size", b"3")), member(data=b"abc"),
-     pax((b"uid", b"77"), kind=b"g"), member(b"././@LongLink", b"L", b"long" * 40 + b"\0"), member(b"s")],
+    [
+        *(member(b"a/", b"5"), member(b"a/b", data=b"content" * 90), header(b"a/l", b"2", link=b"../..")),
+        *(header(b"h", b"1", link=b"a/b"), member(b"a/l/x"), header(b"f", b"6"), header(b"d", b"3", device=(1, 3))),
+    ],
+    [
+        *(member(b".wh.x"), member(b"x/", b"5"), member(b"x/.wh..wh..opq"), member(b"x/y/z")),
+        *(header(b"x/y", b"2", link=b"."), member(b"x/y/y/z"), header(b"x", b"2", link=b"/proc/self/cwd")),
+        member(b"x/q"),
+    ],
+    [
+        pax((b"path", b"p" * 150), (b"mtime", b"-1.5"), (b"SCHILY.xattr.user.a", b"b"), (b"size", b"3")),
+        *(member(data=b"abc"), pax((b"uid", b"77"), kind=b"g")),
+        *(member(b"././@LongLink", b"L", b"long" * 40 + b"\0"), member(b"s")),
+    ],
+    [
+        *(header(b"a", b"2", link=b"b"), header(b"b", b"2", link=b"a"), header(b"c", b"2", link=b"../outside")),
+        *(member(b"c/secret", data=b"x"), header(b"e", b"1", link=b"c/secret")),
+        member(b"../outside/secret", data=b"y"),
+    ],
     *[[make(EXTENTS, SPARSE_DATA, REAL_SIZE), member(b"after", data=b"z" * 600)] for make in MAKERS.values()],
-    [header(b"a", b"2", link=b"b"), header(b"b", b"2", link=b"a"), header(b"c", b"2", link=b"../outside"),
-     member(b"c/secret", data=b"x"), header(b"e", b"1", link=b"c/secret"), member(b"../outside/secret", data=b"y")],
-]  # fmt: skip
+]
 
-TOKENS = [b"..", b"/", b"../outside/secret", b"/etc", b".wh.", b".wh..wh..opq", b"\0", b"\xff", b"\x80", b"\n", b"=",
-          b"-1", b"99999999999", b"%00", b"a", b"a/b", b"x/y", b"0", b"1", b"2", b"3", b"5", b"L", b"K", b"x", b"g", b"S",
-          b"path", b"linkpath", b"size", b"GNU.sparse.", b"SCHILY.xattr.trusted.overlay.opaque", b"."]  # fmt: skip
+TOKENS = [
+    *(b"..", b"/", b"../outside/secret", b"/etc", b".wh.", b".wh..wh..opq", b"\0", b"\xff", b"\x80", b"\n", b"="),
+    *(b"-1", b"99999999999", b"%00", b"a", b"a/b", b"x/y", b"."),
+    *(b"0", b"1", b"2", b"3", b"5", b"L", b"K", b"x", b"g", b"S"),
+    *(b"path", b"linkpath", b"size", b"GNU.sparse.", b"SCHILY.xattr.trusted.overlay.opaque"),
+]
 
 
 @pytest.fixture

@@ -45,6 +45,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_S) -> Non
         time.sleep(0.005)
 
 
+def catches(pid: int, number: int) -> bool:
+    """Say whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
 @contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
     """Give the two ends of a new terminal."""
@@ -388,7 +394,7 @@ def test_a_large_stream_through_both(tmp_path: Path) -> None:
 def test_ctrl_c_reaches_a_container_that_reads_nothing(tmp_path: Path) -> None:
     with supervise(tmp_path, "sleep", "1000", options="stdin") as supervisor, supervisor.connect() as client:
         with attach(ALL, PROXY, input=bytes(3_000_000), sock=client.sock) as attached:
-            wait_until(lambda: attached.is_stuck())
+            wait_until(lambda: catches(attached.process.pid, signal.SIGINT) and attached.is_stuck())
             attached.process.send_signal(signal.SIGINT)
             assert supervisor.end()[1] == signal.SIGINT
             assert attached.finish()[0] == 128 + signal.SIGINT

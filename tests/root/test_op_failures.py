@@ -675,6 +675,11 @@ def test_a_process_that_is_killed_before_it_is_placed(launcher: Launcher) -> Non
         error = failure(launcher, in_child(*killed, end(), beside=(Await(name="x", tolerate=ENDED), op)))
         assert (error.op, str(error).startswith(words)) == (op, True)
         assert str(error).endswith("was it killed for want of memory?")
+    error = failure(launcher, in_child(*killed, end()))
+    assert str(error) == (
+        "supervise %pidfd over pipes, no log: operation canceled (op 4 of 5); "
+        "the new process was killed before it came to its program; was that for want of memory?"
+    )
 
 
 def test_the_working_directory_is_beneath_the_root(launcher: Launcher, tmp_path: Path) -> None:

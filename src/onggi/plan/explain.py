@@ -474,6 +474,8 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the file is not executable by the container's user, or is a directory"
         case ops.Exec() if errno == errno_names.ENOEXEC:
             return "the file is no program for this machine: a script needs a #! line, a binary the right architecture"
+        case ops.Supervise() if errno == errno_names.ECANCELED:
+            return "the new process was killed before it came to its program; was that for want of memory?"
         case ops.Await() | ops.Receive() | ops.Tell() | ops.Send() | ops.Adopt() if errno == errno_names.ECANCELED:
             return "the other process ended before it came to this step; was it killed for want of memory?"
     return ""

@@ -184,7 +184,7 @@ def _mounts(request: ContainerRequest, resolved: Resolved) -> tuple[Mount, ...]:
     system = [defaults.PROC, defaults.DEV, defaults.DEVPTS, defaults.sysfs(writable=privileged)]
     system.append(defaults.cgroup(writable=privileged))
     if request.ipc == "host":
-        system += [_bind("/dev/mqueue", "/dev/mqueue"), _bind("/dev/shm", "/dev/shm")]
+        system += [defaults.MQUEUE, _bind("/dev/shm", "/dev/shm")]  # that of the host's, which need not have it mounted
     else:
         system.append(defaults.MQUEUE)
         if request.ipc not in ("none",) and not request.ipc.startswith("container:"):

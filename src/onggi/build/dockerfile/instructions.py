@@ -8,15 +8,23 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an instruction stands: first and last line, counted from 1, and its text as in the file."""
+    """Where an instruction stands: first and last line, counted from 1, and its text as in the file.
+
+    `code` is the same in one line: continuations joined, without comments and bodies of here-documents.
+    """
 
     first: int
     last: int
     text: str
+    code: str = ""
 
 
 class Heredoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A here-document: its name, body, whether the body is expanded, and whether `<<-` cut leading tabs."""
+    """A here-document: its name, body, whether the body is expanded, and whether `<<-` cut leading tabs.
+
+    Of COPY and ADD the tabs are cut already; RUN has the body as written, for
+    `heredocs.run_script`. Bytes that are not UTF-8 are kept by `surrogateescape`.
+    """
 
     name: str
     content: str
@@ -72,9 +80,9 @@ class Label(Instruction, frozen=True, kw_only=True):
 
 
 class MountSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One RUN --mount: its keys as written, in order, aliases resolved (source, target, readonly)."""
+    """One RUN --mount: its keys and values as written, in order; a key without `=` has None."""
 
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str | None], ...]
 
 
 class Run(Instruction, frozen=True, kw_only=True):
