@@ -112,6 +112,14 @@ class Client:
     def signal(self, number: int) -> None:
         self.send(b"s", bytes([number]))
 
+    def fill(self, kind: bytes) -> None:
+        """Send large messages until nobody takes more."""
+        self.sock.settimeout(0.2)
+        with suppress(TimeoutError):
+            while True:
+                self.send(kind, bytes(CHUNK))
+        self.sock.settimeout(TIMEOUT_S)
+
     def receive(self) -> tuple[bytes, bytes]:
         """Give the kind and the rest of one message; both empty at the end of file."""
         try:

@@ -14,14 +14,6 @@ import pytest
 from tests.supervisor import ALL, CHUNK, SANITIZED, STDERR, STDIN, STDOUT, Client, logged, pair, read_log, supervise
 
 
-def fill(client: Client) -> None:
-    """Send input until neither the child, nor the supervisor, nor the socket takes more."""
-    client.sock.settimeout(0.2)
-    with pytest.raises(TimeoutError):
-        while True:
-            client.send(b"i", bytes(CHUNK))
-
-
 @pytest.fixture
 def waiting() -> Iterator[Client]:
     """Give a client that joined before the start, and does not read before the test does."""
@@ -287,7 +279,7 @@ def test_a_signal_overtakes_input_that_nobody_reads(tmp_path: Path) -> None:
     with supervise(tmp_path, "sleep", "1000", options="stdin") as supervisor, supervisor.connect() as client:
         with theirs:
             client.join(STDIN, theirs)
-        fill(client)
+        client.fill(b"i")
         with Client(ours) as control:
             control.signal(signal.SIGTERM)
             assert supervisor.end() == (0, signal.SIGTERM, 0)
@@ -327,12 +319,13 @@ def test_messages_that_make_no_sense_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_terminal_is_one_stream(tmp_path: Path) -> None:
-    with pair(ALL) as client:
-        with supervise(
-            tmp_path, "sh", "-c", "echo out; echo err >&2", options="terminal", log="0 1", client=client
-        ) as s:
-            seen = client.collect()
-            assert s.end() == (0, 0, 0)
+    script = "echo out; echo err >&2"
+    with (
+        pair(ALL) as client,
+        supervise(tmp_path, "sh", "-c", script, options="terminal", log="0 1", client=client) as s,
+    ):
+        seen = client.collect()
+        assert s.end() == (0, 0, 0)
     assert (seen.out, seen.err) == (b"out\r\nerr\r\n", b"")
     assert logged(tmp_path / "c.log") == "out\r\nerr\r\n"
 
@@ -389,15 +382,15 @@ def test_memory_of_a_supervisor(tmp_path: Path, waiting: Client) -> None:
         wait_until(lambda: size(log) > 0)
         idle = pss_kib(supervisor.pid)
     script = "cat /dev/urandom >&2 & exec cat /dev/urandom"
-    with supervise(tmp_path, "sh", "-c", script, options="stdin", log="0 1") as supervisor:
-        with supervisor.connect() as giver:
-            giver.join(STDIN)
-            fill(giver)
-            wait_until(lambda: size(log) > 3_000_000)
-            os.killpg(supervisor.child, signal.SIGSTOP)
-            busy = pss_kib(supervisor.pid)
-            os.killpg(supervisor.child, signal.SIGKILL)
-            supervisor.end()
+    busy_one = supervise(tmp_path, "sh", "-c", script, options="stdin", log="0 1")
+    with busy_one as supervisor, supervisor.connect() as giver:
+        giver.join(STDIN)
+        giver.fill(b"i")
+        wait_until(lambda: size(log) > 3_000_000)
+        os.killpg(supervisor.child, signal.SIGSTOP)
+        busy = pss_kib(supervisor.pid)
+        os.killpg(supervisor.child, signal.SIGKILL)
+        supervisor.end()
     print(f"supervisor: {idle} KiB idle, {busy} KiB busy")
     assert idle < 110
     assert busy < 200

@@ -18,8 +18,8 @@ LINE = 16384
 
 ESCAPES = {
     **{code: f"\\u{code:04x}" for code in (*range(0x20), *map(ord, "<>&\u2028\u2029"))},
-    **{ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"},
-    **{code: "\\ufffd" for code in range(0xDC80, 0xDD00)},  # a byte that is part of no character
+    **str.maketrans({"\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\"}),
+    **dict.fromkeys(range(0xDC80, 0xDD00), "\\ufffd"),  # a byte that is part of no character
 }
 
 
@@ -77,7 +77,8 @@ def test_records_are_byte_for_byte_dockers(chunks: list[tuple[bytes, int]]) -> N
     data = [(piece * count)[:20_000] for piece, count in chunks]
     texts = []
     for line in write_log(data):
-        assert (match := SHAPE.fullmatch(line))
+        match = SHAPE.fullmatch(line)
+        assert match
         texts.append(match[1].decode())
     assert texts == [go_escape(record) for record in docker_records(b"".join(data))]
 

@@ -101,11 +101,21 @@ def _skip(step: CopyStep, source: Context) -> Callable[[bytes, bool], bool]:
     return skip
 
 
+def _enter(step: CopyStep, source: Context) -> Callable[[bytes], bool]:
+    excluded = parse_ignore("\n".join(step.exclude).encode()) if step.exclude else None
+
+    def enter(path: bytes) -> bool:
+        name = path.decode("utf-8", "surrogateescape")
+        return source.enters(path) or (excluded is not None and excluded.may_have_more(name))
+
+    return enter
+
+
 def hash_sources(step: CopyStep, source: Context, digests: Digests) -> dict[str, str]:
     """Name the content of every file that the step would copy, by its path."""
     inputs: dict[str, str] = {}
     for path, _ in find_sources(step, source):
-        for item in choose(source.fd, path, skip=_skip(step, source)):
+        for item in choose(source.fd, path, skip=_skip(step, source), enter=_enter(step, source)):
             name = item.source.decode("utf-8", "backslashreplace") or "."
             kind = "the directory" if item.is_directory else "the file"
             inputs[f"{kind} {name}"] = hash_item(source.fd, item, owners=source.owners, digests=digests).hex()
@@ -153,7 +163,7 @@ class _Copying:
         self.parents, self.directory = parents, directory
 
     def source(self, path: bytes) -> None:
-        items = choose(self.tree.fd, path, skip=_skip(self.step, self.tree))
+        items = choose(self.tree.fd, path, skip=_skip(self.step, self.tree), enter=_enter(self.step, self.tree))
         first = next(items, None)
         if first is None:
             return

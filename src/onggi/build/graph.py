@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.build.dockerfile import printing
+import onggi.build.dockerfile.printing as printing
 from onggi.build.dockerfile.expand import expand_word, expand_words
 from onggi.build.dockerfile.instructions import (
     Arg,
@@ -506,7 +506,7 @@ class _StagePlanner:
         env = {**dict(declared), **_pairs(self.config.env)}
         env = {**{name: value for name, value in proxies if name not in env}, **env}
         mounts = tuple(
-            (mount, self._mount_files(mount, instruction.place)) for mount in parse_mounts(instruction, self.word)
+            (mount, self._mount_files(mount, instruction.place)) for mount in parse_mounts(instruction, self.word, workdir=self.config.working_dir or "/")
         )
         network = instruction.network or "default"
         if network == "default":

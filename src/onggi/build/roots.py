@@ -48,10 +48,14 @@ class Context:
         """Tell whether .dockerignore leaves a path out."""
         return self.ignore is not None and self.ignore.matches(path.decode("utf-8", "surrogateescape"), is_directory)
 
+    def enters(self, path: bytes) -> bool:
+        """Tell whether an exception of .dockerignore may let in something below a directory that it leaves out."""
+        return self.ignore is not None and self.ignore.may_have_more(path.decode("utf-8", "surrogateescape"))
+
     def hash_all(self, path: str, digests: Digests) -> str:
         """Hash everything below a path, as a bind mount would show it."""
         words: list[bytes] = []
-        for item in choose(self.fd, path.strip("/").encode(), skip=self.skips):
+        for item in choose(self.fd, path.strip("/").encode(), skip=self.skips, enter=self.enters):
             words += [item.name, hash_item(self.fd, item, owners=self.owners, digests=digests)]
         return hash_words(words)
 

@@ -140,10 +140,10 @@ class Solver:
                 thread.join()
             self._cache.put_parts(self._parts)
             self._digests.flush()
-        stack = self._first_failure() or self._stages[self._graph.target].result()
-        return Built(stack=stack, made={index: tuple(made) for index, made in self._made.items()})
+        self._raise_first_failure()
+        return Built(stack=self._stages[self._graph.target].result(), made={index: tuple(made) for index, made in self._made.items()})
 
-    def _first_failure(self) -> None:
+    def _raise_first_failure(self) -> None:
         """Raise what failed, rather than the cancellation of what waited for it."""
         errors = [error for future in self._stages.values() if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):

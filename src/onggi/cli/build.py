@@ -1,5 +1,6 @@
 """`onggi build` and the build cache's commands."""
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,12 @@ def _request(options: dict[str, Any], state: State) -> "BuildRequest":
     context, dockerfile = options["context"], options["dockerfile"]
     text = archive = directory = None
     if context == "-":
-        head = sys.stdin.buffer.peek(512)[:512]
+        stdin = io.BufferedReader(io.FileIO(0, closefd=False))
+        head = stdin.peek(512)[:512]
         if head[257:262] == b"ustar" or head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")):
-            archive = sys.stdin.buffer
+            archive = stdin
         else:
-            text = sys.stdin.buffer.read(16 << 20)
+            text = stdin.read(16 << 20)
     else:
         if context.startswith(("http://", "https://", "git://", "git@")):
             raise InvalidArgument(f"context {context}: contexts by URL are not supported yet; fetch it first")

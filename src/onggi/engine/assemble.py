@@ -17,7 +17,7 @@ from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.host.paths import make_private_directory
 from onggi.host.probe import probe_facts, read_boot_id
-from onggi.store import containers, content, images, layers, leases, snapshots, sweep, unsynced, volumes
+from onggi.store import containers, content, images, layers, leases, networks, snapshots, sweep, unsynced, volumes
 from onggi.store.check import Checker
 from onggi.store.gc import Collector
 from onggi.store.root import StateRoot

@@ -106,7 +106,7 @@ def _launch(
         )
         fds = [*held.lowers]
         prepared = _prepare(
-            context, container, request, image, overlay, fds, client, held.lock.fd, facts, joined, sources
+            context, container, request, image, overlay, fds, client, held.lock.fd, facts, joined, sources, at
         )
         return _spawn(context, run, prepared, spawn, facts)
 
@@ -214,6 +214,10 @@ def _supervision(
         supervisors=f"{context.cgroup_parent}/supervisors",
         init=request.init,
     )
+
+
+def _layers_of(context: Context, container: Container) -> tuple[str, ...]:
+    return () if container.snapshot is None else context.snapshots.get(container.snapshot).layers
 
 
 def find_devices(request: ContainerRequest) -> dict[str, DeviceNode]:

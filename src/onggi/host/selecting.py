@@ -26,6 +26,8 @@ _MAX_LINKS: Final = 40
 Match = bytes | Callable[[bytes], bool]
 Skip = Callable[[bytes, bool], bool]
 """Tells of a path (relative to the source root) and whether it is a directory if it is left out."""
+Enter = Callable[[bytes], bool]
+"""Tells whether anything below a directory that is left out may be wanted."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,23 +114,21 @@ def look(root: int, path: bytes, *, follow: bool = False) -> os.stat_result | No
         os.close(fd)
 
 
-def choose(root: int, path: bytes, *, skip: Skip | None = None) -> Iterator[Item]:
+def choose(root: int, path: bytes, *, skip: Skip | None = None, enter: Enter | None = None) -> Iterator[Item]:
     """Give a path and all below it, directories before what is in them; a link that is named itself is followed.
 
-    Nothing is given when nothing is there. `skip` leaves out files, and directories with
-    all below them unless something below is wanted, which it tells by its own answers.
+    Nothing is given when nothing is there. `skip` leaves files and directories out. `enter` tells whether something
+    below a directory that is left out may be wanted; such a directory is given too when something below it is.
     """
     seen = look(root, path, follow=True)
     if seen is None:
         return
-    if not stat.S_ISDIR(seen.st_mode):
-        yield _item(root, path, b"", seen)
-        return
     yield _item(root, path, b"", seen)
-    yield from _below(root, path, b"", skip)
+    if stat.S_ISDIR(seen.st_mode):
+        yield from _below(root, path, b"", skip, enter)
 
 
-def _below(root: int, path: bytes, name: bytes, skip: Skip | None) -> Iterator[Item]:
+def _below(root: int, path: bytes, name: bytes, skip: Skip | None, enter: Enter | None) -> Iterator[Item]:
     fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         entries = sorted((os.fsencode(entry.name), entry) for entry in os.scandir(fd))
@@ -136,13 +136,18 @@ def _below(root: int, path: bytes, name: bytes, skip: Skip | None) -> Iterator[I
             seen = entry.stat(follow_symlinks=False)
             source, below = _join(path, child), _join(name, child)
             is_directory = stat.S_ISDIR(seen.st_mode)
-            if not (skip is not None and skip(source, is_directory)):
+            if skip is None or not skip(source, is_directory):
                 if not stat.S_ISSOCK(seen.st_mode):
                     yield _item(root, source, below, seen)
-            elif not is_directory:
-                continue
-            if is_directory:
-                yield from _below(root, source, below, skip)
+                if is_directory:
+                    yield from _below(root, source, below, skip, enter)
+            elif is_directory and enter is not None and enter(source):
+                wanted = _below(root, source, below, skip, enter)
+                first = next(wanted, None)
+                if first is not None:
+                    yield _item(root, source, below, seen)
+                    yield first
+                    yield from wanted
     finally:
         os.close(fd)
 
