@@ -129,10 +129,8 @@ void log_flush(struct log *log)
     const char *newline = memrchr(log->out + skip, '\n', done - skip);
     if (newline) {
         whole = (size_t)(newline + 1 - log->out);
-        if (log->marking)
-            log->gap = 0;
         log->marking = false;
-        log->torn = 0;
+        log->gap = log->torn = 0;
     }
     log->torn += done - whole;
     log->size += done;

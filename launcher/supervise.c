@@ -212,12 +212,24 @@ static void take_clients(void)
     }
 }
 
+/* Receive one message. That a peer left without reading ours is told once, by ECONNRESET, before what it sent. */
+static ssize_t receive(int fd, struct msghdr *message, void *data, size_t room, int flags)
+{
+    struct iovec place = {data, room};
+    ssize_t n;
+    message->msg_iov = &place;
+    message->msg_iovlen = 1;
+    do
+        n = recvmsg(fd, message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == ECONNRESET);
+    return n;
+}
+
 static int take_join(struct client *client)
 {
     char text[2] = {0}, control[CMSG_SPACE(sizeof(int))] = {0};
-    struct iovec data = {text, sizeof text};
-    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    if (recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+    struct msghdr message = {.msg_control = control, .msg_controllen = sizeof control};
+    if (receive(client->fd, &message, text, sizeof text, 0) < 0)
         return -errno;
     client->wants = (uint8_t)((text[1] & (ATTACH_STDIN | ATTACH_STDOUT | ATTACH_STDERR)) | WANTS_END);
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -235,7 +247,7 @@ static int take_input(struct client *client)
         client->held = true;
         return 0;
     }
-    ssize_t n = recv(client->fd, sup.input, sizeof sup.input, MSG_DONTWAIT | MSG_TRUNC);
+    ssize_t n = receive(client->fd, &(struct msghdr){0}, sup.input, sizeof sup.input, MSG_TRUNC);
     if (n < 1 || n > (ssize_t)sizeof sup.input)
         return -EPROTO;
     sup.input_at = 1;
@@ -258,16 +270,14 @@ static void resize(const char *size)
 static int hear_client(struct client *client)
 {
     char message[8] = {0};
-    ssize_t n = recv(client->fd, message, sizeof message, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0)
-        return errno == EAGAIN ? 0 : errno == ECONNRESET ? 1 : -errno; /* the reset is told once, before messages */
-    if (n == 0)
-        return -EPIPE;
+    ssize_t n = receive(client->fd, &(struct msghdr){0}, message, sizeof message, MSG_PEEK);
+    if (n <= 0)
+        return n == 0 ? -EPIPE : errno == EAGAIN ? 0 : -errno;
     if (message[0] == ATTACH_INPUT)
         return take_input(client);
     if (message[0] == ATTACH_JOIN)
         return take_join(client);
-    recv(client->fd, message, sizeof message, MSG_DONTWAIT);
+    receive(client->fd, &(struct msghdr){0}, message, sizeof message, 0);
     if (message[0] == ATTACH_EOF && client->wants & ATTACH_STDIN)
         end_input();
     else if (message[0] == ATTACH_SIGNAL && n >= 2)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,12 +112,12 @@ class Client:
     def signal(self, number: int) -> None:
         self.send(b"s", bytes([number]))
 
-    def fill(self, kind: bytes) -> None:
+    def fill(self, kind: bytes, size: int = CHUNK) -> None:
         """Send large messages until nobody takes more."""
         self.sock.settimeout(0.2)
         with suppress(TimeoutError):
             while True:
-                self.send(kind, bytes(CHUNK))
+                self.send(kind, bytes(size))
         self.sock.settimeout(TIMEOUT_S)
 
     def receive(self) -> tuple[bytes, bytes]:
@@ -135,20 +135,7 @@ class Client:
 
     def collect(self) -> "Seen":
         """Read until the end of file."""
-        seen = Seen()
-        for kind, data in self.messages():
-            match kind:
-                case b"h":
-                    assert data == b"\1"
-                case b"o":
-                    seen.out += data
-                case b"x":
-                    seen.err += data
-                case b"q":
-                    seen.end = struct.unpack("=ii", data)
-                case _:
-                    raise AssertionError(f"unexpected message {kind!r}")
-        return seen
+        return Seen(kind + data for kind, data in self.messages())
 
     def read_until(self, text: bytes) -> bytes:
         """Read output until it contains `text`."""
@@ -161,12 +148,25 @@ class Client:
 
 
 class Seen:
-    """What a client saw."""
+    """What a client saw, from the messages it got."""
 
-    def __init__(self) -> None:
+    def __init__(self, packets: Iterable[bytes]) -> None:
         self.out = b""
         self.err = b""
         self.end: tuple[int, int] | None = None
+        for packet in packets:
+            kind, data = packet[:1], packet[1:]
+            match kind:
+                case b"h":
+                    assert data == b"\1"
+                case b"o":
+                    self.out += data
+                case b"x":
+                    self.err += data
+                case b"q":
+                    self.end = struct.unpack("=ii", data)
+                case _:
+                    raise AssertionError(f"unexpected message {kind!r}")
 
 
 class Supervisor:

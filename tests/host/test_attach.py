@@ -157,7 +157,7 @@ def test_closed_output_ends_quietly() -> None:
 
 def test_input_and_signals_pass_while_output_is_stuck() -> None:
     with attach(ALL, PROXY) as attached:
-        attached.fill(b"o")
+        attached.fill(b"o", 30000)  # no multiple of it fills a pipe
         attached.write(b"keys")
         assert attached.receive() == (b"i", b"keys")
         attached.process.send_signal(signal.SIGTERM)

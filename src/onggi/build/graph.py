@@ -506,7 +506,8 @@ class _StagePlanner:
         env = {**dict(declared), **_pairs(self.config.env)}
         env = {**{name: value for name, value in proxies if name not in env}, **env}
         mounts = tuple(
-            (mount, self._mount_files(mount, instruction.place)) for mount in parse_mounts(instruction, self.word, workdir=self.config.working_dir or "/")
+            (mount, self._mount_files(mount, instruction.place))
+            for mount in parse_mounts(instruction, self.word, workdir=self.config.working_dir or "/")
         )
         network = instruction.network or "default"
         if network == "default":

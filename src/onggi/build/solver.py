@@ -141,7 +141,10 @@ class Solver:
             self._cache.put_parts(self._parts)
             self._digests.flush()
         self._raise_first_failure()
-        return Built(stack=self._stages[self._graph.target].result(), made={index: tuple(made) for index, made in self._made.items()})
+        return Built(
+            stack=self._stages[self._graph.target].result(),
+            made={index: tuple(made) for index, made in self._made.items()},
+        )
 
     def _raise_first_failure(self) -> None:
         """Raise what failed, rather than the cancellation of what waited for it."""

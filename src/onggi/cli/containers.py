@@ -14,7 +14,7 @@ from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
 from onggi.cli.flags import RUN_OPTIONS, make_request, with_options
 from onggi.cli.images import image_document
 from onggi.cli.inspect import container_document
-from onggi.cli.render import age, each, quoted_command, status, table
+from onggi.cli.render import address, age, each, published, quoted_command, status, table
 from onggi.engine.containers import parse_signal
 from onggi.engine.sessions import Session
 from onggi.host.attach import STDERR, STDIN, STDOUT, Attachment
@@ -32,7 +32,7 @@ def register(cli: Group) -> None:
     """Add the container commands, and their management forms below `container`."""
     group = Group("container", help="Manage containers")
     for command in (run, create, start, stop, kill, restart, pause, unpause, wait, rm, ps, logs, exec_, attach, inspect,
-                    stats, top, rename):  # fmt: skip
+                    stats, top, port, rename):  # fmt: skip
         cli.add_command(command)
         group.add_command(command)
     group.add_command(ps, "ls")
@@ -299,7 +299,7 @@ def ps(state: State, /, every: bool, quiet: bool, no_trunc: bool, last: int, lat
                 quoted_command(words, whole=no_trunc),
                 age(c.created_ns, now),
                 status(c, now),
-                "",
+                published(engine.containers.network(c.id)) if c.state in ("running", "paused") else "",
                 c.name or "",
             )
         )
@@ -451,6 +451,26 @@ def top(state: State, /, container: str) -> int:
     """List the processes of a container."""
     rows = [(str(pid), " ".join(process_command(pid))) for pid in state.engine.containers.pids(container)]
     state.caller.out(table(("PID", "CMD"), rows))
+    return 0
+
+
+@click.command(cls=Command)
+@click.argument("container")
+@click.argument("port", required=False)
+@pass_state
+def port(state: State, /, container: str, port: str | None) -> int:
+    """List the published ports of a container, or where one of them is."""
+    found = state.engine.containers.get(container)
+    settings = state.engine.containers.network(found.id) if found.state in ("running", "paused") else None
+    ports = settings.ports if settings else ()
+    if port is None:
+        lines = [f"{p.container_port}/{p.protocol} -> {address(p)}" for p in ports]
+    else:
+        wanted = port if "/" in port else f"{port}/tcp"
+        lines = [address(p) for p in ports if f"{p.container_port}/{p.protocol}" == wanted]
+        if not lines:
+            raise NotFound(f"no public port '{wanted}' published for {container}")
+    state.caller.out("".join(f"{line}\n" for line in lines))
     return 0
 
 

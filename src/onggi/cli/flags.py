@@ -21,6 +21,7 @@ from onggi.spec.container import (
     ThrottleRequest,
     Ulimit,
 )
+from onggi.spec.ports import parse_publish
 
 Options = Mapping[str, Any]
 _UNLIMITED: Final = 2**64 - 1
@@ -97,7 +98,14 @@ RUN_OPTIONS: Final = (
     _value("--ipc", help="IPC: private, host, none or container:NAME"),
     _value("--pid", help="Processes: host or container:NAME"),
     _value("--uts", help="Host name: host"),
-    _value("--network", "--net", help="Network: none, host or container:NAME"),
+    _value("--network", "--net", help="Network: bridge (the default), none, host or container:NAME"),
+    _list("-p", "--publish", help="Publish a port, [[IP:]HOST:]CONTAINER[/PROTOCOL], ranges too"),
+    _flag("-P", "--publish-all", help="Publish every exposed port at a free port of the host"),
+    _list("--expose", help="Port that the container listens on"),
+    _list("--dns", help="Name server", metavar="IP"),
+    _list("--dns-search", help="Search domain"),
+    _list("--dns-option", "--dns-opt", help="Option of resolv.conf"),
+    _list("--add-host", help="Line of /etc/hosts, NAME:IP; the IP may be host-gateway"),
     _list("--uidmap", help="User ids, CONTAINER:HOST:SIZE; gives the container a user namespace"),
     _list("--gidmap", help="Group ids, CONTAINER:HOST:SIZE"),
     _list("--time-offset", help="Offset of a clock in seconds, boottime=N or monotonic=N; gives a time namespace"),
@@ -124,7 +132,7 @@ def make_request(
 ) -> ContainerRequest:
     """Turn flags into a request. Raises InvalidArgument with Docker's texts where it has some."""
     _refuse(options)
-    network = options["network"] or "none"
+    network = "bridge" if options["network"] in (None, "default") else options["network"]
     security = _security(options["security_opt"], caller)
     tty, stdin = options["tty"], options["interactive"]
     rootfs = os.path.normpath(os.path.join(caller.cwd, image)) if options["rootfs"] else ""
@@ -161,6 +169,13 @@ def make_request(
         resources=_resources(options),
         oom_score_adj=options["oom_score_adj"],
         network=network,
+        ports=tuple(port for text in options["publish"] for port in parse_publish(text)),
+        publish_all=options["publish_all"],
+        exposed=options["expose"],
+        dns=options["dns"],
+        dns_search=options["dns_search"],
+        dns_options=options["dns_option"],
+        extra_hosts=options["add_host"],
         pid=_namespace("pid", options["pid"], ("host",)),
         ipc=_namespace("ipc", options["ipc"], ("private", "host", "none")),
         uts=_namespace("uts", options["uts"], ("host",), joins=False),

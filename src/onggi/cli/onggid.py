@@ -36,7 +36,8 @@ from onggi.plan.ops import MakeDirectory, Plan, WriteFile
 
 SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
-     "inspect", "stats", "top", "rename", "images", "container"}
+     "inspect", "stats", "top",
+        "port", "rename", "images", "container"}
 )  # fmt: skip
 IDLE_S: Final = 300.0
 _REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")

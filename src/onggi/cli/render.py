@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from onggi.base.errors import OnggiError
 from onggi.base.units import human_duration
 from onggi.cli.app import State
+from onggi.engine.networks import NetworkSettings
+from onggi.spec.ports import PublishedPort
 from onggi.store.containers import Container
 
 
@@ -55,3 +57,16 @@ def each(state: State, refs: Sequence[str], action: Callable[[str], object], *, 
             if echo:
                 state.caller.out(f"{ref}\n")
     return code
+
+
+def address(port: PublishedPort) -> str:
+    """`0.0.0.0:8080`, `[::]:8080`."""
+    host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+    return f"{host}:{port.host_port}"
+
+
+def published(settings: NetworkSettings | None) -> str:
+    """The column PORTS of `ps`."""
+    if settings is None:
+        return ""
+    return ", ".join(f"{address(port)}->{port.container_port}/{port.protocol}" for port in settings.ports)

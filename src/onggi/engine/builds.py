@@ -217,7 +217,7 @@ class Builds:
             roots=Roots(context.root, context.layers, context.files),
             contexts=trees,
             digests=RememberedDigests(self.cache, context.root.clock_ns()),
-            runner=StepRunner(context, host_certs=request.host_certs),
+            runner=StepRunner(context, lease=lease, host_certs=request.host_certs),
             lease=lease,
             settle=lambda layer: settle_layer(context, layer),
             tell=tell,

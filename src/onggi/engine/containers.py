@@ -25,6 +25,7 @@ from onggi.engine.context import Context
 from onggi.engine.folding import Folding, remove_records
 from onggi.engine.handles import Handle
 from onggi.engine.images import Images
+from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.sessions import Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, launch
 from onggi.host.attach import Attachment
@@ -35,7 +36,7 @@ from onggi.plan.cgroup import plan_directories
 from onggi.plan.facts import Facts
 from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
-from onggi.spec.container import ContainerRequest, MountRequest
+from onggi.spec.container import ContainerRequest, MountRequest, check_network
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.reference import parse_reference
 from onggi.store.containers import Change, Container
@@ -127,6 +128,7 @@ class Containers:
         """Make a container, not started. A random name is given where none is asked for."""
         self._folding.fold_all()
         context = self._context
+        check_network(request)
         request = msgspec.structs.replace(request, devices=expand_devices(request.devices))
         if request.rootfs:
             image, layers = "", None
@@ -475,6 +477,10 @@ class Containers:
             ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
         )
         return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
+
+    def network(self, ref: str) -> NetworkSettings | None:
+        """Say where a container is in the bridge network; None for one that is not."""
+        return describe(self._context, self._context.containers.get(ref).id)
 
     def log_path(self, ref: str) -> str:
         """Where the log of a container is, "" without one."""

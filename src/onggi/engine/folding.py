@@ -12,6 +12,7 @@ import msgspec
 
 from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
+from onggi.engine.networks import release
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
@@ -144,6 +145,7 @@ class Folding:
         if row.auto_remove:
             # The name is free from now on; files follow when the kernel has let them go.
             change = msgspec.structs.replace(change, name=None)
+        release(context, row.id)
         return context.containers.change(row.id, _ANY, change)
 
     def _record_failure(self, row: Container, record: ExitRecord) -> Container:
@@ -183,6 +185,7 @@ class Folding:
 
 def remove_records(context: Context, row: Container) -> None:
     """Remove a container's row, then its snapshot. The caller holds the container's lock. Raises Conflict while in use."""
+    release(context, row.id)
     context.containers.remove_locked(row.id, durable=not row.auto_remove)
     if row.snapshot is not None:
         try:

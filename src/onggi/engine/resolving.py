@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
+import msgspec
+
 from onggi.engine.context import Context
 from onggi.host.hostfiles import read_host_file
 from onggi.plan.network import Attachment
@@ -51,6 +53,23 @@ def write_network_files(
     for file, text in texts.items():
         context.files.put(f"{place}/{file}", text.encode("utf-8", "surrogateescape"), mode=_MODE)
     return _mounts(place, tuple(texts))
+
+
+def write_step_files(
+    context: Context, place: str, request: ContainerRequest, hosts: Sequence[str], attachment: Attachment | None
+) -> tuple[Mount, ...]:
+    """Write the files of a build step into `place` and give read-only mounts: nothing of them lands in the layer."""
+    request = msgspec.structs.replace(request, extra_hosts=tuple(hosts))
+    texts = {
+        "hosts": _hosts(request, request.hostname or "", attachment),
+        "resolv.conf": print_resolv(_resolver(request, attachment)),
+    }
+    for file, text in texts.items():
+        context.files.put(f"{place}/{file}", text.encode("utf-8", "surrogateescape"), mode=_MODE)
+    return tuple(
+        Mount(destination=_FILES[file], type="bind", source=f"{place}/{file}", options=("rbind", "ro"))
+        for file in texts
+    )
 
 
 def network_mounts(context: Context, id: str) -> tuple[Mount, ...]:

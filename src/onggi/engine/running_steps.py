@@ -13,6 +13,8 @@ from onggi.build.graph import RunStep
 from onggi.build.roots import OpenMount, Roots, find_user
 from onggi.build.solver import Output
 from onggi.engine.context import Context
+from onggi.engine.networks import attach_lease, release
+from onggi.engine.resolving import write_step_files
 from onggi.engine.starting import ensure_refuge
 from onggi.host.attach import STDERR, STDOUT, Attachment
 from onggi.host.certs import CERT_VARIABLES, find_host_certs
@@ -20,12 +22,15 @@ from onggi.host.locks import take_lock
 from onggi.host.selecting import look
 from onggi.plan.cgroup import plan_directories
 from onggi.plan.container import Supervision, plan_container
+from onggi.plan.network import Attachment as Place
+from onggi.plan.network import NetworkPlan, plan_attachment
 from onggi.plan.rootfs import Overlay
 from onggi.runtime.bundle import Resolved, make_spec
 from onggi.runtime.defaults import BUILD_CAPABILITIES, CAPABILITIES
 from onggi.spec.container import ContainerRequest, LogRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.runtime import Mount
+from onggi.store.leases import Lease
 from onggi.store.snapshots import Held
 
 HOSTNAME: Final = "buildkitsandbox"
@@ -35,9 +40,9 @@ _STUBS: Final = (b"etc/resolv.conf", b"etc/hosts")
 class StepRunner:
     """Runs the steps of one build."""
 
-    def __init__(self, context: Context, *, host_certs: bool) -> None:
+    def __init__(self, context: Context, *, lease: Lease, host_certs: bool) -> None:
         """Run in this state root; `host_certs` gives every step the host's certificate authorities."""
-        self._context, self._host_certs = context, host_certs
+        self._context, self._lease, self._host_certs = context, lease, host_certs
         self._running: set[Attachment] = set()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -81,7 +86,8 @@ class StepRunner:
             missing = [stub for stub in _STUBS if look(view.fd, stub, follow=True) is None]
             etc_missing = look(view.fd, b"etc") is None
         request = self._request(step)
-        mounts, fds = self._mounts(run, step, roots.open_mounts())
+        at = attach_lease(context, id, self._lease.id) if step.network == "default" else None
+        mounts, fds = self._mounts(run, step, roots.open_mounts(), at)
         resolved = Resolved(identity=identity, files=mounts, cgroups_path=cgroup)
         spec = make_spec(id, request, ImageDefaults(), resolved, facts)
         ours, theirs = Attachment.pair()
@@ -93,12 +99,15 @@ class StepRunner:
             supervisors=f"{context.cgroup_parent}/supervisors",
         )
         overlay = Overlay(lowers=tuple(range(len(held.lowers))), upper=held.upper, work=held.work, volatile=True)
-        plan = plan_container(spec, overlay, supervision, facts)
+        network = NetworkPlan() if at is None else plan_attachment(at)
+        plan = plan_container(spec, overlay, supervision, facts, network=network)
         with ours:
             with theirs:
                 ours.join(STDOUT | STDERR)
                 context.launcher.run(plan, inherited, facts=facts)
             code = self._carry(ours, output)
+        if at is not None:
+            release(context, id)
         self._finish_stubs(held, run, missing, etc_missing)
         return code
 
@@ -138,25 +147,16 @@ class StepRunner:
             user=step.user,
             workdir=step.workdir,
             hostname=HOSTNAME,
-            network={"default": "host", "host": "host", "none": "none"}[step.network],
+            network={"default": "bridge"}.get(step.network, step.network),
             cap_add=added,
             log=LogRequest(driver="none"),
         )
 
-    def _mounts(self, run: str, step: RunStep, asked: tuple[OpenMount, ...]) -> tuple[tuple[Mount, ...], list[int]]:
+    def _mounts(
+        self, run: str, step: RunStep, asked: tuple[OpenMount, ...], at: Place | None
+    ) -> tuple[tuple[Mount, ...], list[int]]:
         """Give the mounts of a step. What is bound is named by its descriptor, which the launcher inherits."""
-        context = self._context
-        hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + "".join(
-            f"{ip}\t{name}\n" for name, _, ip in (entry.partition(":") for entry in step.hosts)
-        )
-        context.files.put(f"{run}/hosts", hosts.encode(), mode=0o644)
-        mounts = [Mount(destination="/etc/hosts", type="bind", source=f"{run}/hosts", options=("rbind", "ro"))]
-        if context.files.look("/etc/resolv.conf") is not None:
-            data = context.files.read("/etc/resolv.conf", 1 << 16)
-            context.files.put(f"{run}/resolv.conf", data, mode=0o644)
-            mounts.append(
-                Mount(destination="/etc/resolv.conf", type="bind", source=f"{run}/resolv.conf", options=("rbind", "ro"))
-            )
+        mounts = list(write_step_files(self._context, run, self._request(step), step.hosts, at))
         if self._host_certs:
             certs = find_host_certs()
             mounts.append(Mount(destination=certs.target, type="bind", source=certs.source, options=("rbind", "ro")))

@@ -30,10 +30,21 @@ def run(argv: Sequence[str], args: Pairs = (), *, shell: bool = False, heredocs:
     return f"RUN {' '.join((*used, *words))}{_BUILDKIT}"
 
 
-def copy(instruction: Copy, sources: Sequence[str], destination: str) -> str:
-    """`COPY --chown=1:2 src … dst`, also for ADD; a here-document is a source `<<NAME`, after the files."""
-    flags = [f"--chown={instruction.chown}"] if instruction.chown else []
-    flags += [f"--chmod={instruction.chmod}"] if instruction.chmod else []
+def copy(
+    instruction: Copy,
+    sources: Sequence[str],
+    destination: str,
+    *,
+    chown: str | None = None,
+    chmod: str | None = None,
+) -> str:
+    """`COPY --chown=1:2 src … dst`, also for ADD; a here-document is a source `<<NAME`, after the files.
+
+    `chown` and `chmod` are the flags expanded; without them they are as written.
+    """
+    owner, mode = chown or instruction.chown, chmod or instruction.chmod
+    flags = [f"--chown={owner}"] if owner else []
+    flags += [f"--chmod={mode}"] if mode else []
     verb = "ADD" if instruction.add else "COPY"
     return f"{' '.join((verb, *flags, *sources, destination))}{_BUILDKIT}"
 

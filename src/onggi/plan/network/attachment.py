@@ -92,6 +92,7 @@ def plan_attachment(at: Attachment) -> NetworkPlan:
     beside: list[Op] = [
         _plan_link(at),
         SetNamespace(slot=_NETNS, types=abi.CLONE_NEWNET),
+        Netlink(family=abi.NETLINK_ROUTE, messages=join([links.set_up("eth0")]), count=1, text="eth0 up"),
         _plan_address(at.address4, at.subnet4),
     ]
     if at.subnet6 is not None and at.address6 is not None:

@@ -87,7 +87,10 @@ def new_bridge(name: str, *, mac: bytes, mtu: int) -> Parts:
 
 
 def new_veth(name: str, *, bridge: int, mtu: int, mac: bytes, netns: int | SlotHole) -> Parts:
-    """Make a pair in one message: `name` a port of the bridge and up, its peer `eth0` in `netns` and up."""
+    """Make a pair in one message: `name` a port of the bridge and up, its peer `eth0` in `netns`.
+
+    The peer cannot come up in this message: it is opened before the two know each other (veth: ENOTCONN).
+    """
     place: Part = netns if isinstance(netns, SlotHole) else struct.pack("=I", netns)
     peer = flatten(
         text(IFLA_IFNAME, "eth0"),
@@ -95,10 +98,15 @@ def new_veth(name: str, *, bridge: int, mtu: int, mac: bytes, netns: int | SlotH
         u32(IFLA_MTU, mtu),
         attribute(IFLA_NET_NS_FD, place),
     )
-    data = nest(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, _link(0, up=True), *peer))
+    data = nest(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, _link(0), *peer))
     kind = nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), data)
     body = flatten(text(IFLA_IFNAME, name), u32(IFLA_MTU, mtu), u32(IFLA_MASTER, bridge), kind)
     return message(RTM_NEWLINK, _NEW, _link(0, up=True), *body)
+
+
+def set_up(name: str) -> Parts:
+    """Set IFF_UP on a link by its name."""
+    return message(RTM_NEWLINK, NLM_F_ACK, _link(0, up=True), *flatten(text(IFLA_IFNAME, name)))
 
 
 def set_hairpin(name: str) -> Parts:
