@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import stat
 import struct
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,17 @@ def directory(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Allow as many more open descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def snapshot(root: Path, *, times: bool = True, ids: bool = True, mtime_unit_ns: int = 1) -> dict[bytes, object]:

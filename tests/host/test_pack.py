@@ -203,6 +203,14 @@ def test_attributes_of_overlayfs_stay_out(tmp_path: Path) -> None:
     assert {key: value for key, value in headers.items() if "xattr" in key} == {"SCHILY.xattr.user.kept": "x"}
 
 
+def test_only_y_makes_a_directory_opaque(tmp_path: Path) -> None:
+    """`x` says that there may be whiteouts in the form of attributes (kernel 6.7)."""
+    for name, value in (("opaque", b"y"), ("not", b"x"), ("neither", b"n")):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        os.setxattr(tmp_path / "root" / name, "user.overlay.opaque", value)
+    assert [name for name in names(layer(tmp_path / "root")) if "opq" in name] == ["opaque/.wh..wh..opq"]
+
+
 @pytest.mark.parametrize("what", ["redirect", "metacopy"])
 def test_a_directory_whose_content_is_elsewhere_is_no_layer(tmp_path: Path, what: str) -> None:
     (tmp_path / "root" / "dir").mkdir(parents=True)

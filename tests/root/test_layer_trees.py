@@ -306,5 +306,6 @@ def test_a_copy_leaves_mounts_out(mounted: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_mounted_is_not_removed(mounted: Path, tmp_path: Path) -> None:
-    with directory(tmp_path) as fd, pytest.raises(OSError, match=r"cross-device|busy"):
-        remove_beneath(fd, b"root")
+    for name in (b"deep", b"etc"):
+        with directory(mounted) as fd, pytest.raises(OSError, match=r"cross-device|busy"):
+            remove_beneath(fd, name)

@@ -51,6 +51,13 @@ def test_here_documents_are_raw(word: str, text: str) -> None:
     assert expand_word(word, {"x": "X"}, escape="`", raw=True) == text
 
 
+def test_nesting_has_an_end() -> None:
+    assert expand_word("${x:-" * 50 + "a" + "}" * 50, {}) == "a"
+    for word in ("${x:-" * 1000 + "}" * 1000, "${x:-" * 100_000, '"${x/' * 1000):
+        with pytest.raises(ExpansionError, match="nested deeper than 64"):
+            expand_word(word, {})
+
+
 def test_words_are_split_after_expansion_but_not_in_quotes() -> None:
     env = {"x": "a b", "e": ""}
     assert expand_words("$x", env) == ("a", "b")
@@ -60,7 +67,8 @@ def test_words_are_split_after_expansion_but_not_in_quotes() -> None:
 
 def test_what_was_looked_up_is_told() -> None:
     found = expand("$a ${b:-$c} '$d' \\$e", {"a": "1", "c": "3"})
-    assert (found.matched, found.unmatched) == ({"a", "c"}, {"b"})
+    assert found.matched == {"a", "c"}
+    assert found.unmatched == {"b"}
 
 
 def test_the_table_has_every_instruction_and_only_fields_that_exist() -> None:

@@ -44,6 +44,19 @@ def test_data_arrives_whole_from_a_stream_that_trickles() -> None:
     assert second[1] == [(0, b"x")]
 
 
+def test_pieces_of_the_stream_may_end_anywhere() -> None:
+    class Odd(io.BytesIO):
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            return super().readinto(buffer[:999_983])
+
+    # Two blocks of a PAX header lie across each end of the buffer, which is a mebibyte.
+    parts = [pax((b"path", b"%0700d" % number)) + member(data=b"%d" % number) for number in range(3000)]
+    found = read(Odd(archive(member(b"a"), member(b"b"), *parts).getvalue()))[2:]
+    assert [(entry.name, *pieces) for entry, pieces in found] == [
+        (b"%0700d" % number, (0, b"%d" % number)) for number in range(3000)
+    ]
+
+
 def test_data_that_nobody_reads_is_skipped() -> None:
     names = [entry.name for entry in TarReader(archive(member(b"a", data=b"x" * 3_000_000), member(b"b", data=b"y")))]
     assert names == [b"a", b"b"]

@@ -13,7 +13,7 @@ from onggi.build.dockerfile.mounts import BuildMount
 from onggi.build.graph import Files, RunStep, WorkdirStep
 from onggi.build.ignore import Ignore
 from onggi.host.files import Files as HostFiles
-from onggi.host.mounts import mount_overlay, mount_overlay_view
+from onggi.host.mounts import mount_overlay, open_merged
 from onggi.host.selecting import Digests, choose, hash_item, make_parents, open_anything
 from onggi.host.tree import read_small
 from onggi.spec.passwd import Identity, resolve_identity
@@ -21,7 +21,6 @@ from onggi.store.layers import Layers
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Held
 
-_FEWEST_LOWERS: Final = 2
 _MAX_PASSWD_BYTES: Final = 1 << 20
 
 
@@ -84,10 +83,7 @@ class Roots:
             for layer in reversed(layers):
                 lowers.append(self._layers.open(layer))
                 building.callback(self._files.close, lowers[-1])
-            while len(lowers) < _FEWEST_LOWERS:
-                lowers.append(self._files.open_directory(self._root.place("empty")))
-                building.callback(self._files.close, lowers[-1])
-            fd = mount_overlay_view(lowers)
+            fd = open_merged(lowers, self._root.place("empty"))
             stack.callback(self._files.close, fd)
         return Context(fd, owners=True, close=stack.close)
 

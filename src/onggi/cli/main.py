@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from onggi.cli import build, containers, images, system
+from onggi.cli import bootstrap, build, containers, images, system
 from onggi.cli.app import Group, State, run_command
 from onggi.cli.caller import LocalCaller
 from onggi.engine.assemble import Engine
@@ -26,6 +26,7 @@ def cli(ctx: click.Context, /, root: str | None) -> None:
 containers.register(cli)
 images.register(cli)
 build.register(cli)
+bootstrap.register(cli)
 system.register(cli)
 
 

@@ -1,6 +1,7 @@
 """The only place that wires things together."""
 
 import os
+from collections.abc import Callable, Mapping
 import time
 from functools import cached_property
 from types import TracebackType
@@ -27,6 +28,7 @@ from onggi.store.tar.unpack import unpack_layer
 if TYPE_CHECKING:
     from io import FileIO
 
+    from onggi.engine.bootstrap import Bootstrap
     from onggi.engine.builds import Builds
 
 DEFAULT_RUN = "/run/onggi"
@@ -68,6 +70,12 @@ class Engine:
         from onggi.engine.builds import Builds
 
         return Builds(self._context, self.images)
+
+    def bootstrap(self, *, proxies: Mapping[str, str] | None = None, tell: Callable[[str], None]) -> "Bootstrap":
+        """Give what makes base images; `proxies` by scheme, progress lines go to `tell`."""
+        from onggi.engine.bootstrap import Bootstrap
+
+        return Bootstrap(self._context, proxies=proxies or {}, tell=tell)
 
     @property
     def root(self) -> str:

@@ -10,7 +10,7 @@ from onggi.base.errors import Conflict
 from onggi.base.units import format_time
 from onggi.engine.context import Context
 from onggi.engine.layering import receive_layer
-from onggi.host.mounts import mount_overlay_view
+from onggi.host.mounts import open_merged
 from onggi.host.processes import open_process_root
 from onggi.host.tree import OPEN_DIRECTORY, open_beneath
 from onggi.spec.container import ContainerRequest
@@ -31,8 +31,6 @@ from onggi.store.content import Ingest
 from onggi.store.images import Image
 from onggi.store.tar.decompress import Source
 from onggi.store.tar.pack import Sink, pack_layer, pack_tree
-
-_FEWEST_LOWERS: Final = 2
 
 
 @contextmanager
@@ -56,10 +54,7 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
         for layer in reversed(snapshot.layers):
             lowers.append(context.layers.open(layer))
             stack.callback(files.close, lowers[-1])
-        if len(lowers) < _FEWEST_LOWERS:
-            lowers.append(files.open_directory(context.root.place("empty")))
-            stack.callback(files.close, lowers[-1])
-        view = mount_overlay_view(lowers)
+        view = open_merged(lowers, context.root.place("empty"))
         stack.callback(files.close, view)
         yield view
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from onggi.base.errors import NotFound
 from onggi.engine.context import Context
-from onggi.host.mounts import mount_overlay_view
+from onggi.host.mounts import open_merged
 from onggi.host.tree import read_small
 from onggi.spec.container import ContainerRequest
 from onggi.spec.passwd import Identity, resolve_identity
@@ -16,7 +16,6 @@ from onggi.store.containers import Container
 
 MAX_PASSWD_BYTES: Final = 1 << 20
 _REMEMBERED: Final = 64
-_FEWEST_LOWERS: Final = 2  # overlayfs takes no fewer without an upper
 
 _known: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -68,9 +67,7 @@ def _read_users(
             opened(files.open_directory(context.root.place("snapshots", container.snapshot, "fs")))
         for layer in reversed(layers):
             opened(context.layers.open(layer))
-        while len(lowers) < _FEWEST_LOWERS:
-            opened(files.open_directory(context.root.place("empty")))
-        view = mount_overlay_view(lowers)
+        view = open_merged(lowers, context.root.place("empty"))
         stack.callback(files.close, view)
         users = read_users_beneath(view)
     if not written:

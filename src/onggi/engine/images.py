@@ -45,10 +45,9 @@ class Images:
         except NotFound:
             if parse_reference(ref).with_default_tag().familiar == f"{HELLO}:latest":
                 return self._add_hello()
+            name = parse_reference(ref).with_default_tag().familiar
             raise NotFound(
-                f"Unable to find image '{parse_reference(ref).with_default_tag().familiar}' locally; "
-                f"this version of Onggi has no registries yet: make a base image with `onggi image bootstrap`, "
-                "load one with `onggi load`, or build it"
+                f"Unable to find image '{name}' locally; this version of Onggi has no registries yet: {_advice(name)}"
             ) from None
 
     def defaults(self, id: str) -> ContainerConfig:
@@ -172,3 +171,11 @@ class Images:
             return context.images.create(
                 print_image_config(config), [layer.id], references=[parse_reference(HELLO)], lease=lease
             )
+
+
+def _advice(name: str) -> str:
+    """Say how to come by an image."""
+    repository = name.partition(":")[0]
+    if repository in ("busybox", "debian", "ubuntu"):
+        return f"`onggi image bootstrap {name}` makes it from the distribution's packages"
+    return "`onggi image bootstrap` makes base images, `onggi load` takes archives, `onggi build` builds"

@@ -96,6 +96,22 @@ class Files:
             os.fchmod(staged.fd, mode)
             staged.publish(path, durable=durable)
 
+    def link(self, text: str, path: str) -> None:
+        """Make a symbolic link at `path`; `text` is where it leads."""
+        self.about_to("symlink", path)
+        try:
+            os.symlink(text, path)
+        except OSError as error:
+            raise explain_oserror(error, "make the link", path) from None
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a regular file, mode 0644."""
+        with self.stage(f"{target}.{os.urandom(8).hex()}") as staged:
+            for chunk in self.chunks(source):
+                staged.write(chunk)
+            os.fchmod(staged.fd, 0o644)
+            staged.publish(target)
+
     def put_json(self, path: str, value: object) -> None:
         """Write a small value as JSON."""
         self.put(path, msgspec.json.encode(value))

@@ -54,6 +54,20 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
         os.close(context)
 
 
+def open_merged(lowers: Sequence[int], empty: str) -> int:
+    """Give a descriptor of what layers (descriptors, top first) show together, read-only; `empty` is an empty directory.
+
+    overlayfs takes no fewer than two lower layers without an upper, and none twice.
+    """
+    directory = os.open(empty, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not lowers:
+        return directory
+    try:
+        return mount_overlay_view(lowers if len(lowers) >= _FEWEST_LOWERS else [*lowers, directory])
+    finally:
+        os.close(directory)
+
+
 def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
     """Mount layers (descriptors, top first) and a writable upper directory, detached and volatile.
 

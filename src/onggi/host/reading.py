@@ -3,6 +3,7 @@
 The names are those of a `walk`; nothing follows a symbolic link.
 """
 
+import io
 import os
 from typing import TypeAlias
 
@@ -43,3 +44,8 @@ def close(fd: int) -> None:
 def device_parts(device: int) -> tuple[int, int]:
     """Split a device number into major and minor."""
     return os.major(device), os.minor(device)
+
+
+def open_seekable(path: str) -> io.BufferedReader:
+    """Open a regular file of ours for reading from any place."""
+    return io.BufferedReader(io.FileIO(path, "rb"))

@@ -50,6 +50,7 @@ EXPANDED: Final[Mapping[type[of.Instruction], frozenset[str]]] = {
 
 _SPECIAL: Final = frozenset("@*#?-$!0")
 _END: Final = ""
+_MAX_DEPTH: Final = 64
 _NO_CHARACTER: Final = "\ufffd"  # how Go prints the end of its input
 
 
@@ -87,6 +88,10 @@ def expand(word: str, env: Mapping[str, str], *, escape: str = "\\", raw: bool =
 
 
 class _Failed(Exception):
+    pass
+
+
+class _TooDeep(_Failed):
     pass
 
 
@@ -140,6 +145,7 @@ class Lexer:
         self._escape = escape
         self._raw_quotes, self._raw_escapes = raw_quotes, raw_escapes
         self._skip_unset = skip_unset
+        self._depth = 0
         self._special: dict[str, Callable[[], str]] = {"$": self._dollar}
         if not skip_quotes:
             self._special |= {"'": self._single_quoted, '"': self._double_quoted}
@@ -167,10 +173,14 @@ class Lexer:
 
     def _until(self, stop: str, raw_escapes: bool) -> tuple[str, list[str]]:
         """Read up to the character `stop`, or to the end."""
+        if self._depth == _MAX_DEPTH:
+            raise _TooDeep(f"substitutions are nested deeper than {_MAX_DEPTH}")
         before, self._raw_escapes = self._raw_escapes, raw_escapes
+        self._depth += 1
         try:
             return self._read_until(stop)
         finally:
+            self._depth -= 1
             self._raw_escapes = before
 
     def _read_until(self, stop: str) -> tuple[str, list[str]]:
@@ -318,6 +328,8 @@ class Lexer:
         """Read a part of a substitution; what ends early lacks its end, whatever was open inside."""
         try:
             return self._until(stop, raw_escapes)[0]
+        except _TooDeep:
+            raise
         except _Failed:
             if self._peek() == _END:
                 raise _Failed(f"syntax error: {missing}") from None

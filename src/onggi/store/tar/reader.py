@@ -213,7 +213,6 @@ class TarReader:
     ) -> tuple[int, sparse.Extents | None]:
         """Find out what the data that follows is: `stored` bytes, perhaps of a larger file with holes."""
         most = self._limits.sparse_extents
-        padding = -stored % BLOCK
         extents: sparse.Extents | None = None
         size = stored
         version = sparse.pax_version(pax) if pax else None
@@ -232,7 +231,7 @@ class TarReader:
         if extents is not None:
             sparse.check(extents, size, stored)
         self._extents = ((0, stored),) if extents is None else extents
-        self._left, self._padding = stored, padding
+        self._left, self._padding = stored, -stored % BLOCK
         self._total += size
         if self._total > self._limits.total_bytes:
             raise InvalidArgument(f"the files of the archive are larger than {self._limits.total_bytes} bytes together")
