@@ -468,3 +468,25 @@ def test_directories_can_be_protected(box: Box) -> None:
     with pytest.raises(Conflict, match="cannot overwrite directory 'a' with non-directory"):
         box.tree(member(b"a"), replace_directories=False)
     assert box.names() == {"a", "a/b"}
+
+
+def test_links_to_directories_can_be_kept(box: Box) -> None:
+    """As dpkg does: a package's /lib goes where the system's link says, within the root."""
+    (box.root / "usr" / "lib").mkdir(parents=True)
+    (box.root / "usr" / "lib").chmod(0o755)
+    (box.root / "lib").symlink_to("usr/lib")
+    (box.root / "dangling").symlink_to("../outside/directory")
+    (box.root / "file-link").symlink_to("file")
+    (box.root / "file").touch()
+    parts = (
+        member(b"./lib/", b"5", mode=0o700), member(b"./lib/a/", b"5", mode=0o711), member(b"./lib/a/b"),
+        member(b"dangling/", b"5"), member(b"file-link/", b"5"),
+    )  # fmt: skip
+    with directory(box.root) as fd:
+        unpack_tree(archive(*parts), fd, owners=ROOT, keep_directory_links=True)
+    assert os.readlink(box.root / "lib") == "usr/lib"
+    assert box.names() == {"usr", "usr/lib", "usr/lib/a", "usr/lib/a/b", "lib", "dangling", "file-link", "file"}
+    assert stat.S_IMODE((box.root / "usr" / "lib").stat().st_mode) == 0o755
+    assert stat.S_IMODE((box.root / "usr" / "lib" / "a").stat().st_mode) == 0o711
+    assert not (box.root / "dangling").is_symlink()
+    assert not (box.root / "file-link").is_symlink()

@@ -1,4 +1,4 @@
-"""A Packages index and what is needed from it: deb822, versions, dependencies (Debian Policy 5, 7). Pure and bounded."""
+"""A Packages index and what is needed from it: deb822, versions, dependencies (Debian Policy 5, 7). Pure, bounded."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cmp_to_key
@@ -89,7 +89,11 @@ def _package(stanza: Mapping[str, str]) -> Package:
 def _relations(text: str) -> Iterator[tuple[str, ...]]:
     """Read `a (>= 1) | b, c:any`; versions are not looked at, since an index holds one version of each."""
     for group in text.replace("\n", " ").split(","):
-        names = tuple(name for part in group.split("|") if (name := part.partition("(")[0].partition("[")[0].strip().partition(":")[0]))
+        names = tuple(
+            name
+            for part in group.split("|")
+            if (name := part.partition("(")[0].partition("[")[0].strip().partition(":")[0])
+        )
         if names:
             yield names
 
@@ -151,7 +155,11 @@ def compare_versions(a: str, b: str) -> int:
     """Compare two versions as dpkg does: negative, 0 or positive."""
     epoch_a, upstream_a, revision_a = _split(a)
     epoch_b, upstream_b, revision_b = _split(b)
-    return (epoch_a > epoch_b) - (epoch_a < epoch_b) or _compare(upstream_a, upstream_b) or _compare(revision_a, revision_b)
+    return (
+        (epoch_a > epoch_b) - (epoch_a < epoch_b)
+        or _compare(upstream_a, upstream_b)
+        or _compare(revision_a, revision_b)
+    )
 
 
 version_key: Final = cmp_to_key(compare_versions)

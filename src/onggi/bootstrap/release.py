@@ -38,7 +38,7 @@ def read_keyring(distribution: str) -> bytes:
 
 
 def verify_release(data: bytes, keyring: bytes, *, now_s: int, where: str) -> Release:
-    """Check the signature of an InRelease, and read it. Raises Unauthorized for any other text than a key of ours signed."""
+    """Check the signature of an InRelease, and read it. Raises Unauthorized for what no key of ours signed."""
     import pysequoia
 
     certs = pysequoia.Cert.split_bytes(keyring)
@@ -60,7 +60,9 @@ def parse_release(data: bytes, *, now_s: int, where: str) -> Release:
     try:
         date_s = int(parsedate_to_datetime(stanza["Date"]).timestamp())
         if "Valid-Until" in stanza and parsedate_to_datetime(stanza["Valid-Until"]).timestamp() < now_s:
-            raise Corrupt(f"{where} was valid until {stanza['Valid-Until']}: the mirror is out of date; use another (--mirror)")
+            raise Corrupt(
+                f"{where} was valid until {stanza['Valid-Until']}: the mirror is out of date; use another (--mirror)"
+            )
         listed = dict(_file(line) for line in stanza["SHA256"].split("\n") if line.strip())
     except (KeyError, ValueError):
         raise Corrupt(f"{where} is not a whole Release file") from None

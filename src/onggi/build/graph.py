@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from onggi.base.errors import InvalidArgument, NotFound
 import onggi.build.dockerfile.printing as printing
+from onggi.base.errors import InvalidArgument, NotFound
 from onggi.build.dockerfile.expand import expand_word, expand_words
 from onggi.build.dockerfile.instructions import (
     Arg,

@@ -24,7 +24,9 @@ def bootstrap(state: State, /, name: str, mirror: str | None, tag: str | None, q
     """Make a base image without a registry: busybox, debian:SUITE, debian:SUITE-slim, ubuntu:SUITE."""
     caller = state.caller
     caller.only_in_process()
-    proxies = {s: v for s in ("http", "https") if (v := caller.env.get(f"{s}_proxy") or caller.env.get(f"{s.upper()}_PROXY"))}
+    proxies = {
+        s: v for s in ("http", "https") if (v := caller.env.get(f"{s}_proxy") or caller.env.get(f"{s.upper()}_PROXY"))
+    }
     tell = (lambda _line: None) if quiet else (lambda line: caller.err(f"{line}\n"))
     image = state.engine.bootstrap(proxies=proxies, tell=tell).make(name, mirror=mirror, tag=tag)
     caller.out(f"{image.id}\n")

@@ -197,7 +197,7 @@ def read_request(sock: socket.socket) -> Request:
 
 
 def is_like_us(sock: socket.socket) -> bool:
-    """Tell whether the caller sees the host as we do; the caller's pid is held by a pidfd where the kernel gives one."""
+    """Tell whether the caller sees the host as we do; else the command is its own."""
     pid, uid, _ = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid != os.geteuid() or pid <= 0:
         return False

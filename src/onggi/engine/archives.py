@@ -88,7 +88,7 @@ def _named(ref: str, image: Image) -> Reference | None:
 
 
 def _add_image(context: Context, image: Image, blobs: dict[Digest, _Blob], lease: Lease) -> Digest:
-    """Add all blobs of an image; gives its manifest's digest. The kept manifest is used if all that it names is here."""
+    """Add all blobs of an image; gives its manifest's digest. A kept manifest is used if all that it names is here."""
     config = context.content.read(image.id, MAX_IMAGE_CONFIG_BYTES)
     blobs[image.id] = _Blob(len(config), data=config)
     if image.manifest is not None and (kept := _kept(context, image.manifest, lease)) is not None:

@@ -1,8 +1,8 @@
 """The only place that wires things together."""
 
 import os
-from collections.abc import Callable, Mapping
 import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast

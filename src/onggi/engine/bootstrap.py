@@ -6,7 +6,6 @@ that depends on the day is removed, and no time is later than the archive's Rele
 the same package versions give the same layer.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from onggi.engine.layering import settle_layer
 from onggi.engine.running_steps import StepRunner
 from onggi.host.apt import find_mirror
 from onggi.host.clamping import clamp_times
+from onggi.host.clock import monotonic_s
 from onggi.host.http import Downloads
 from onggi.host.reading import open_seekable
 from onggi.spec.image_config import ContainerConfig, History, ImageConfig, RootFS, print_image_config
@@ -152,7 +152,10 @@ class Bootstrap:
             if wanted.kind == "busybox":
                 chosen = [packages[n] for n in ("busybox-static",) if n in packages]
             else:
-                chosen = choose_minimal(packages, ("apt", *(n for n in (f"{distribution}-archive-keyring", "ubuntu-keyring") if n in packages)))
+                chosen = choose_minimal(
+                    packages,
+                    ("apt", *(n for n in (f"{distribution}-archive-keyring", "ubuntu-keyring") if n in packages)),
+                )
             if not chosen:
                 raise NotFound(f"{base} has no busybox-static")
             debs = self._fetch(base, chosen)
@@ -199,7 +202,7 @@ class Bootstrap:
         missing = [package for package in packages if self._context.files.look(paths[package.name]) is None]
         total = sum(package.size for package in missing)
         self._tell(f"{len(packages)} packages, {len(missing)} to fetch ({human_size(total)})")
-        started, done = time.monotonic(), 0
+        started, done = monotonic_s(), 0
 
         def fetch(package: Package) -> Package:
             url = f"{base}/{package.filename}"
@@ -210,7 +213,7 @@ class Bootstrap:
             for number, package in enumerate(pool.map(fetch, missing), 1):
                 done += package.size
                 if number % 20 == 0 or number == len(missing):
-                    seconds = max(time.monotonic() - started, 0.001)
+                    seconds = max(monotonic_s() - started, 0.001)
                     self._tell(f"fetched {number}/{len(missing)}, {human_size(done)}, {human_size(done / seconds)}/s")
         return paths
 
@@ -249,7 +252,11 @@ class Bootstrap:
             variant=platform.variant,
             config=ContainerConfig(env=(f"PATH={PATH}",), cmd=command),
             rootfs=RootFS(type="layers", diff_ids=(diff_id,)),
-            history=(History(created=created, created_by=f"onggi image bootstrap {wanted.reference} # {base} {release.codename}"),),
+            history=(
+                History(
+                    created=created, created_by=f"onggi image bootstrap {wanted.reference} # {base} {release.codename}"
+                ),
+            ),
         )
         references = [parse_reference(tag or wanted.reference).with_default_tag()]
         return context.images.create(print_image_config(config), [layer.id], references=references, lease=lease)
@@ -266,7 +273,9 @@ class Bootstrap:
         try:
             for package in packages:
                 with open_seekable(debs[package.name]) as file:
-                    unpack_tree(open_layer(open_member(file, "data.tar", package.filename)), root)
+                    unpack_tree(
+                        open_layer(open_member(file, "data.tar", package.filename)), root, keep_directory_links=True
+                    )
         finally:
             files.close(root)
 
@@ -275,7 +284,9 @@ class Bootstrap:
         for name in ("usr/share", "usr/lib"):
             files.remove_tree(f"{upper}/{name}")
         for name in ("bin", "etc", "home", "root", "tmp", "usr", "usr/bin", "usr/sbin", "sbin", "var", "var/tmp"):
-            files.make_directory(f"{upper}/{name}", 0o1777 if name.endswith("tmp") else 0o700 if name == "root" else 0o755)
+            files.make_directory(
+                f"{upper}/{name}", 0o1777 if name.endswith("tmp") else 0o700 if name == "root" else 0o755
+            )
         for name, text in _BUSYBOX.items():
             files.put(f"{upper}/{name}", text.encode(), mode=0o644)
         self._run(key, ("/bin/busybox", "--install", "-s", "/bin"), 0, lease)
@@ -304,9 +315,7 @@ class Bootstrap:
             files.put(f"{upper}/etc/apt/apt.conf.d/{name}", text.encode(), mode=0o644)
         files.put(f"{upper}/etc/dpkg/dpkg.cfg.d/docker-apt-speedup", b"force-unsafe-io\n", mode=0o644)
         files.remove_tree(f"{upper}/etc/apt/sources.list")
-        files.put(
-            f"{upper}/etc/apt/sources.list.d/{wanted.kind}.sources", _sources(wanted, base).encode(), mode=0o644
-        )
+        files.put(f"{upper}/etc/apt/sources.list.d/{wanted.kind}.sources", _sources(wanted, base).encode(), mode=0o644)
 
     def _run(self, key: str, argv: tuple[str, ...], epoch: int, lease: Lease) -> None:
         """Run a command in the files that are being made."""
@@ -327,7 +336,9 @@ class Bootstrap:
             code = runner.run(held, step, roots, lambda _stream, data: output.extend(data))
         if code != 0:
             last = output.decode("utf-8", "replace").strip().splitlines()[-8:]
-            raise FailedPrecondition("the packages could not be configured:\n" + "\n".join(f"  {line}" for line in last))
+            raise FailedPrecondition(
+                "the packages could not be configured:\n" + "\n".join(f"  {line}" for line in last)
+            )
 
 
 def _sources(wanted: Wanted, base: str) -> str:
@@ -341,7 +352,7 @@ def _sources(wanted: Wanted, base: str) -> str:
     text = f"Types: deb\nURIs: {base}\nSuites: {suites}\nComponents: main\nSigned-By: {keyring}\n"
     if wanted.suite not in ("sid", "unstable"):
         security = f"{base.removesuffix('/debian')}/debian-security"
-        text += f"\nTypes: deb\nURIs: {security}\nSuites: {wanted.suite}-security\nComponents: main\nSigned-By: {keyring}\n"
+        text += (
+            f"\nTypes: deb\nURIs: {security}\nSuites: {wanted.suite}-security\nComponents: main\nSigned-By: {keyring}\n"
+        )
     return text
-
-

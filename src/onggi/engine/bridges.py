@@ -46,7 +46,7 @@ _UNSET_INDEX: Final = 0
 
 
 class Bridge(msgspec.Struct, frozen=True, kw_only=True):
-    """A bridge as it stands: `subnet6` is None where the host gives no IPv6; `loopback6`: ::1 leads to containers too."""
+    """A bridge as it stands: `subnet6` is None where there is no IPv6; `loopback6`: ::1 leads to containers too."""
 
     name: str
     table: str
@@ -68,7 +68,7 @@ def table_name(context: Context) -> str:
 
 
 def lock_network(context: Context) -> Lock:
-    """Exclude other commands while the network of this root is changed. Taken after a container's lock, never before."""
+    """Exclude others while the network of this root is changed. Taken after a container's lock, never before."""
     return take_lock(f"{context.run}/network.lock", "the network", timeout_s=_LOCK_TIMEOUT_S)
 
 

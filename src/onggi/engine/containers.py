@@ -5,7 +5,6 @@ container's lock and in the order that a kill at any moment forgives.
 """
 
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -30,6 +29,7 @@ from onggi.engine.sessions import Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, launch
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw
+from onggi.host.clock import monotonic_s, pause_s
 from onggi.host.launcher import LaunchFailed
 from onggi.host.logs import LogLine, read_logs
 from onggi.plan.cgroup import plan_directories
@@ -61,8 +61,7 @@ class Containers:
         """Find one. Raises NotFound or InvalidArgument with Docker's texts."""
         found = self._context.containers.get(ref)
         self._folding.fold(found.id)
-        found = self._context.containers.get(found.id)
-        return found
+        return self._context.containers.get(found.id)
 
     def list(self, *, every: bool = False) -> list[Container]:
         """List running and paused containers, or with `every` all that have a name, newest first."""
@@ -290,17 +289,17 @@ class Containers:
         Raises TimeoutError.
         """
         container = self.get(ref)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else monotonic_s() + timeout_s
         while container.state in ("running", "paused", "created"):
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            remaining = None if deadline is None else max(0.0, deadline - monotonic_s())
             try:
                 with Attachment.connect(self._context.run_directory(container.id)) as attachment:
                     end = attachment.wait_end(remaining)
             except FailedPrecondition:
                 end = None
-                if deadline is not None and time.monotonic() > deadline:
+                if deadline is not None and monotonic_s() > deadline:
                     raise TimeoutError from None
-                time.sleep(_POLL_S)
+                pause_s(_POLL_S)
             if end is not None:
                 return 128 + end[1] if end[1] else end[0]
             try:
@@ -509,7 +508,7 @@ def parse_signal(text: str) -> int:
             return number
         raise InvalidArgument(f"invalid signal: {text}")
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    if name.startswith("SIGRTMIN") or name.startswith("SIGRTMAX"):
+    if name.startswith(("SIGRTMIN", "SIGRTMAX")):
         base = signal.SIGRTMIN if name.startswith("SIGRTMIN") else signal.SIGRTMAX
         offset = name[8:] or "0"
         if offset.lstrip("+-").isdigit() and signal.SIGRTMIN <= base + int(offset) <= signal.SIGRTMAX:

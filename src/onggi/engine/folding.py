@@ -184,7 +184,7 @@ class Folding:
 
 
 def remove_records(context: Context, row: Container) -> None:
-    """Remove a container's row, then its snapshot. The caller holds the container's lock. Raises Conflict while in use."""
+    """Remove a container's row, then its snapshot, under its lock. Raises Conflict while in use."""
     release(context, row.id)
     context.containers.remove_locked(row.id, durable=not row.auto_remove)
     if row.snapshot is not None:

@@ -1,7 +1,7 @@
 """Images as users know them: found, listed, described; and the one that is part of Onggi itself."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from onggi.base.errors import Conflict, NotFound, OnggiError
@@ -28,7 +28,8 @@ from onggi.store.tar.decompress import Source
 from onggi.store.tar.pack import Sink
 
 HELLO: Final = "hello"
-_EMBEDDED: Final = Path(__file__).parent.parent / "data" / HELLO
+_MAX_HELLO_BYTES: Final = 1 << 20
+_EMBEDDED: Final = PurePath(__file__).parent.parent / "data" / HELLO
 
 
 class Images:
@@ -114,7 +115,8 @@ class Images:
             return (reference.familiar,), None
         if reference is None and len(image.references) > 1 and not force:
             raise Conflict(
-                f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - image is referenced in multiple repositories"
+                f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - "
+                "image is referenced in multiple repositories"
             )
         users = context.images.users(image.id)
         alive = {c.id: c.state for c in context.containers.list()}
@@ -156,10 +158,12 @@ class Images:
             key = context.root.new_id()
             context.snapshots.prepare(key, (), lease=lease)
             place = context.root.place("snapshots", key, "fs")
-            context.files.put(f"{place}/hello", (_EMBEDDED / "rootfs" / "hello").read_bytes(), mode=0o755)
+            context.files.put(
+                f"{place}/hello", context.files.read(str(_EMBEDDED / "rootfs" / "hello"), _MAX_HELLO_BYTES), mode=0o755
+            )
             layer = context.snapshots.commit(key, lease=lease)
             diff_id = settle_layer(context, layer)
-            config = parse_image_config((_EMBEDDED / "config.json").read_bytes())
+            config = parse_image_config(context.files.read(str(_EMBEDDED / "config.json"), _MAX_HELLO_BYTES))
             rootfs = RootFS(type="layers", diff_ids=(diff_id,))
             config = ImageConfig(
                 architecture=config.architecture,

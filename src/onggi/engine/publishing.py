@@ -74,7 +74,7 @@ def _addresses(request: PortRequest, bridge: Bridge) -> tuple[str, ...]:
         return (_EVERY4, _EVERY6) if bridge.subnet6 is not None else (_EVERY4,)
     if ":" in request.host_ip and bridge.subnet6 is None:
         raise FailedPrecondition(
-            f"cannot publish a port on {request.host_ip}: this network has no IPv6, since this host has none or does not "
+            f"cannot publish a port on {request.host_ip}: this network has no IPv6: this host has none or does not "
             "forward it (sysctl net.ipv6.conf.all.forwarding); publish on an IPv4 address"
         )
     if request.host_ip == "::1" and not bridge.loopback6:

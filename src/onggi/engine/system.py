@@ -58,7 +58,7 @@ class System:
         return checker.repair() if repair else checker.check()
 
     def reset(self) -> None:
-        """Remove everything of this state root: containers, images, volumes, cgroups. Raises Conflict while any runs."""
+        """Remove all of this state root: containers, images, volumes, cgroups. Raises Conflict while any runs."""
         self._folding.fold_all()
         context = self._context
         if alive := context.containers.list(ALIVE):

@@ -4,17 +4,20 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-DEFAULT: Final = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
+from onggi.base.errors import InvalidArgument
+
 _MAX_BYTES: Final = 1 << 20
 
 
 def find_mirror(distribution: str, root: str = "") -> str:
-    """Find the host's mirror of `debian` or `ubuntu`; the distribution's own where the host has none."""
+    """Find the host's mirror of `debian` or `ubuntu`. Raises InvalidArgument where it has none."""
     wanted = tuple(f"/{name}" for name in ((distribution,) if distribution == "debian" else ("ubuntu", "ubuntu-ports")))
     for uri in _uris(root):
         if uri.rstrip("/").endswith(wanted) and uri.startswith(("http://", "https://")):
             return uri.rstrip("/")
-    return DEFAULT[distribution]
+    raise InvalidArgument(
+        f"this host's apt configuration names no mirror of {distribution}; say which one to use: --mirror URL"
+    )
 
 
 def _uris(root: str) -> Iterator[str]:

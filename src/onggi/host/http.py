@@ -16,7 +16,7 @@ _REDIRECTS: Final = 5
 
 
 class Downloads:
-    """A pool of connections; safe to use from several threads. `proxies` by scheme, as the caller's environment has them."""
+    """A pool of connections for several threads; `proxies` by scheme, as the caller's environment has them."""
 
     def __init__(self, proxies: Mapping[str, str] | None = None) -> None:
         """Open nothing yet."""
@@ -59,7 +59,9 @@ class Downloads:
                     digest.update(chunk)
                     file.write(chunk)
             if seen != size or digest.hexdigest() != sha256:
-                raise Corrupt(f"{url} is not what its index says (size {seen} of {size}); the mirror is broken, use another")
+                raise Corrupt(
+                    f"{url} is not what its index says (size {seen} of {size}); the mirror is broken, use another"
+                )
             os.replace(staged, target)
         finally:
             if os.path.lexists(staged):
@@ -79,7 +81,9 @@ class Downloads:
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"{url} cannot be fetched: {_reason(error)}; is there a network, and is the mirror right?") from None
+            raise Unavailable(
+                f"{url} cannot be fetched: {_reason(error)}; is there a network, and is the mirror right?"
+            ) from None
 
 
 def _reason(error: Exception) -> str:

@@ -55,7 +55,7 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
 
 
 def open_merged(lowers: Sequence[int], empty: str) -> int:
-    """Give a descriptor of what layers (descriptors, top first) show together, read-only; `empty` is an empty directory.
+    """Show layers (descriptors, top first) together, read-only; `empty` is an empty directory. Gives a descriptor.
 
     overlayfs takes no fewer than two lower layers without an upper, and none twice.
     """

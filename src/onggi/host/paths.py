@@ -1,5 +1,6 @@
 """The directories that a state root begins with."""
 
+import contextlib
 import os
 import stat
 
@@ -15,10 +16,8 @@ def make_private_directory(path: str) -> None:
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
         seen = os.lstat(path)
     except OSError as error:
         raise explain_oserror(error, "make the directory", path) from None

@@ -76,10 +76,18 @@ class Planter:
     the root is a layer of an overlay: `trusted`, or `user` in a user namespace.
     `owners`: False leaves everything to the caller's own ids.
     `replace_directories`: False refuses to replace a directory by something else.
+    `keep_directory_links`: a symbolic link to a directory stays where a directory is
+    to be made (dpkg does so: `/lib` of a package is the link to `usr/lib` of the system).
     """
 
     def __init__(
-        self, root: int, *, overlay: str | None = None, owners: bool = True, replace_directories: bool = True
+        self,
+        root: int,
+        *,
+        overlay: str | None = None,
+        owners: bool = True,
+        replace_directories: bool = True,
+        keep_directory_links: bool = False,
     ) -> None:
         """Start with nothing made."""
         self.lost_xattrs = 0
@@ -87,6 +95,7 @@ class Planter:
         self._opaque = f"{overlay}.overlay.opaque".encode() if overlay else None
         self._owners = owners
         self._replace_directories = replace_directories
+        self._keep_directory_links = keep_directory_links
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._held: dict[bytes, _Held] = {}
         self._let_go: list[int] = []
@@ -144,6 +153,8 @@ class Planter:
         if not path:
             held = self._open(path)
         elif held is None or not held.straight:
+            if self._keep_directory_links and self._is_directory_link(path):
+                return
             held, fresh = self._make_directory(path, replace=True)
         assert held is not None, "the root is always there"
         mode = attributes.mode
@@ -154,6 +165,14 @@ class Planter:
         if held.setgid != bool(mode & stat.S_ISGID):
             self._held[path] = _Held(held.fd, held.inode, not held.setgid, held.straight)
         self._note(path, held, attributes.mtime_ns, mode if mode & 0o700 != 0o700 else None)
+
+    def _is_directory_link(self, path: bytes) -> bool:
+        above, name = self._place(path)
+        try:
+            is_link = stat.S_ISLNK(os.lstat(name, dir_fd=above.fd).st_mode)
+        except FileNotFoundError:
+            return False
+        return is_link and self._open(path) is not None
 
     def symlink(self, path: bytes, attributes: Attributes, target: bytes) -> None:
         """Make a symbolic link; its target is only text."""

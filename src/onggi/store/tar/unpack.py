@@ -173,14 +173,18 @@ def unpack_tree(
     owners: bool = True,
     owner: tuple[int, int] | None = None,
     replace_directories: bool = True,
+    keep_directory_links: bool = False,
 ) -> Unpacked:
     """Unpack an uncompressed tar over what is in `root`, with no name that means something else.
 
     `owner`: everything belongs to these ids. `replace_directories=False`: Conflict
-    where something that is no directory would replace one (`cp`). The rest is as
-    in `unpack_layer`.
+    where something that is no directory would replace one (`cp`).
+    `keep_directory_links`: a symbolic link to a directory stays where the archive
+    has a directory (packages on a merged /usr). The rest is as in `unpack_layer`.
     """
-    with Planter(root, owners=owners, replace_directories=replace_directories) as planter:
+    with Planter(
+        root, owners=owners, replace_directories=replace_directories, keep_directory_links=keep_directory_links
+    ) as planter:
         unpacking = _Unpacking(TarReader(stream, limits=limits), planter, limits, layer=False, devices=devices)
         unpacking.owner = owner
         unpacking.all()
