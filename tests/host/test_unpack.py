@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from onggi.base.errors import Conflict, Corrupt, InvalidArgument, OnggiError
+from onggi.store.tar.entry import Entry, Kind
 from onggi.store.tar.unpack import Unpacked, unpack_layer, unpack_tree
+from onggi.store.tar.writer import END, encode_header
 from tests.archives import archive, directory, few_descriptors, header, member, pax, snapshot
 
 ROOT = os.geteuid() == 0
@@ -490,3 +492,22 @@ def test_links_to_directories_can_be_kept(box: Box) -> None:
     assert stat.S_IMODE((box.root / "usr" / "lib" / "a").stat().st_mode) == 0o711
     assert not (box.root / "dangling").is_symlink()
     assert not (box.root / "file-link").is_symlink()
+
+
+def test_a_hard_link_through_a_kept_directory_link(tmp_path: Path) -> None:
+    """Packages have `./bin/x` and a hard link to it, where /bin is a link to usr/bin."""
+    (tmp_path / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "bin").symlink_to("usr/bin")
+    entries = [
+        Entry(name=b"./bin/", kind=Kind.DIRECTORY, mode=0o755),
+        Entry(name=b"./bin/gunzip", kind=Kind.REGULAR, mode=0o755, uid=os.geteuid(), gid=os.getegid()),
+        Entry(name=b"./bin/uncompress", kind=Kind.HARDLINK, link=b"./bin/gunzip"),
+    ]
+    data = b"".join(encode_header(entry) for entry in entries) + END
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        unpack_tree(io.BytesIO(data), fd, owners=False, keep_directory_links=True)
+    finally:
+        os.close(fd)
+    assert (tmp_path / "bin").is_symlink()
+    assert (tmp_path / "usr/bin/gunzip").samefile(tmp_path / "usr/bin/uncompress")

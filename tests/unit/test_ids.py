@@ -81,14 +81,14 @@ def test_words() -> None:
         assert all(word.isascii() and word.isalpha() and word.islower() for word in words)
 
 
-@pytest.mark.parametrize("name", ["ab", "web_1", "a.b-c", "0x", "A" * 300, "a-", "a__"])
+@pytest.mark.parametrize("name", ["a", "t", "ab", "web_1", "a.b-c", "0x", "A" * 300, "a-", "a__"])
 def test_good_names(name: str) -> None:
     assert check_container_name(name) == name
     assert check_container_name("/" + name) == name
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a", "/", "/a", "_a", ".a", "-a", "a b", "a/b", "//ab", "ab\n", "옹", "옹기", "aé", "a:b"]
+    "name", ["", "/", "_a", ".a", "-a", "a b", "a/b", "//ab", "ab\n", "옹", "옹기", "aé", "a:b"]
 )
 def test_bad_names(name: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
@@ -96,6 +96,6 @@ def test_bad_names(name: str) -> None:
     assert str(raised.value) == f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
 
 
-@given(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", fullmatch=True))
+@given(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", fullmatch=True))
 def test_the_rule_is_the_regular_expression(name: str) -> None:
     assert is_name(name)

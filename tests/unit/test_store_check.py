@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from onggi.base.errors import Corrupt
+from onggi.host.files import Files, Info
 from onggi.spec.digest import Digest
 from tests.stores import Store, diff_id_of, make_config, new_container, new_id, receive
 
@@ -127,6 +128,37 @@ def test_a_layer_without_files_is_made_again_from_its_tar(store: Store) -> None:
     assert found(store) == []
     assert store.images.get(image.id).layers == image.layers
     assert store.layers.verify(image.layers[0])
+
+
+def test_a_lost_layer_whose_tar_is_here_is_made_again_too(store: Store) -> None:
+    (image,) = store.images.list()
+    with store.root.db.write() as db:
+        db.execute("UPDATE layers SET lost = 1")
+    assert found(store) == [("missing", f"layer {diff_id_of(FILES)} has no files")]
+    store.checker.repair()
+    assert found(store) == []
+    assert store.layers.verify(image.layers[0])
+    assert len(os.listdir(store.root.place("layers"))) == 1
+
+
+def test_what_another_command_repaired_meanwhile_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (image,) = store.images.list()
+    (container,) = store.containers.list()
+    hidden = {store.root.place("layers", image.layers[0]), store.root.place("snapshots", container.id, "fs")}
+    look = Files.look
+
+    def see_late(files: Files, path: str) -> Info | None:
+        if path in hidden:
+            hidden.remove(path)
+            return None
+        return look(files, path)
+
+    monkeypatch.setattr(Files, "look", see_late)
+    assert [item.kind for item in store.checker.repair()] == ["missing", "missing"]
+    assert hidden == set()
+    assert not store.layers.get(image.layers[0]).lost
+    assert store.containers.get(container.id).state == "created"
+    assert found(store) == []
 
 
 def test_a_made_layer_without_files_is_lost(store: Store) -> None:

@@ -85,5 +85,5 @@ def check_container_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether this may name a container, volume or network: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`."""
-    return len(text) > 1 and text[0] in _ALNUM and _NAME.issuperset(text)
+    """Whether this may name a container, volume or network: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, one letter too, as Podman."""
+    return bool(text) and text[0] in _ALNUM and _NAME.issuperset(text)

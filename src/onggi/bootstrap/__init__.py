@@ -12,5 +12,9 @@ The archive keys that are shipped in keys/, by fingerprint:
     5e04a1e3223a19a20706e20f9904613d4cce68c6  Debian Security Archive Automatic Signing Key (13/trixie)
     41587f7db8c774bccf131416762f67a0b2c39de4  Debian Stable Release Key (13/trixie)
 
-A test compares this list with the files.
+A test compares this list with the files. Ubuntu's keys are taken from an Ubuntu host's own
+keyring, where only these two count:
+
+    790B C727 7767 219C 42C8  6F93 3B4F E6AC C0B2 1F32  Ubuntu Archive Automatic Signing Key (2012)
+    F6EC B376 2474 EDA9 D21B  7022 8719 20D1 991B C93C  Ubuntu Archive Automatic Signing Key (2018)
 """

@@ -11,7 +11,12 @@ from onggi.base.errors import Corrupt, Unauthorized
 from onggi.bootstrap.packages import parse_stanzas
 
 MAX_RELEASE_BYTES: Final = 16 << 20
-KEYRINGS: Final = {"debian": "debian.gpg", "ubuntu": "ubuntu.gpg"}
+KEYRINGS: Final = {"debian": "debian.gpg"}
+HOST_KEYRINGS: Final = {"ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg"}
+"""Where an Ubuntu host has its keys; of these only the ones in PINNED count."""
+PINNED: Final = {
+    "ubuntu": ("790bc7277767219c42c86f933b4fe6acc0b21f32", "f6ecb3762474eda9d21b7022871920d1991bc93c"),
+}
 
 
 class IndexFile(msgspec.Struct, frozen=True):
@@ -35,6 +40,17 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 def read_keyring(distribution: str) -> bytes:
     """Give the shipped archive keys of a distribution."""
     return (files("onggi.bootstrap") / "keys" / KEYRINGS[distribution]).read_bytes()
+
+
+def pinned_keys(keyring: bytes, distribution: str) -> bytes:
+    """Keep of a host's keyring the keys whose fingerprints we know. Raises Unauthorized when there are none."""
+    import pysequoia
+
+    known = PINNED[distribution]
+    kept = [cert for cert in pysequoia.Cert.split_bytes(keyring) if cert.fingerprint.lower() in known]
+    if not kept:
+        raise Unauthorized(f"the keyring of this host has no archive key of {distribution} that Onggi knows")
+    return b"".join(bytes(cert) for cert in kept)
 
 
 def verify_release(data: bytes, keyring: bytes, *, now_s: int, where: str) -> Release:

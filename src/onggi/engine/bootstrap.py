@@ -17,7 +17,14 @@ from onggi.base.errors import FailedPrecondition, InvalidArgument, NotFound, Not
 from onggi.base.units import format_time, human_size
 from onggi.bootstrap.deb import open_member
 from onggi.bootstrap.packages import MAX_INDEX_BYTES, Package, choose_minimal, parse_packages
-from onggi.bootstrap.release import MAX_RELEASE_BYTES, Release, read_keyring, verify_release
+from onggi.bootstrap.release import (
+    HOST_KEYRINGS,
+    MAX_RELEASE_BYTES,
+    Release,
+    pinned_keys,
+    read_keyring,
+    verify_release,
+)
 from onggi.build.graph import RunStep
 from onggi.build.roots import Roots
 from onggi.engine.context import Context
@@ -169,7 +176,7 @@ class Bootstrap:
         self._tell(f"reading {where}")
         data = self._downloads.get(where, max_bytes=MAX_RELEASE_BYTES)
         now_s = self._context.root.clock_ns() // 1_000_000_000
-        release = verify_release(data, read_keyring(distribution), now_s=now_s, where=where)
+        release = verify_release(data, self._keyring(distribution), now_s=now_s, where=where)
         if suite not in (release.codename, release.suite):
             raise InvalidArgument(f"{where} is signed, but for {release.codename} ({release.suite}), not for {suite}")
         for extension in ("xz", "gz"):
@@ -190,6 +197,15 @@ class Bootstrap:
                 if len(text) > MAX_INDEX_BYTES:
                     raise InvalidArgument(f"{name} of {base} is larger than {human_size(MAX_INDEX_BYTES)}")
         return release, parse_packages(text.decode("utf-8", "replace"))
+
+    def _keyring(self, distribution: str) -> bytes:
+        """Give the archive keys: ours, or for Ubuntu the host's, as far as we know them."""
+        path = HOST_KEYRINGS.get(distribution)
+        if path is None:
+            return read_keyring(distribution)
+        if self._context.files.look(path) is None:
+            raise NotSupported(f"{distribution} images can be made on {distribution} hosts only: {path} is not here")
+        return pinned_keys(self._context.files.read(path, MAX_RELEASE_BYTES), distribution)
 
     def _cached(self, sha256: str) -> str:
         place = self._context.root.place("downloads")

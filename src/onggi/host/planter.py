@@ -209,12 +209,12 @@ class Planter:
             os.close(handle)
 
     def hardlink(self, path: bytes, target: bytes) -> None:
-        """Give a file that was made before a second name; the way to it has no symbolic link."""
+        """Give a file that was made before a second name. The way to it has no symbolic link, unless those are kept."""
         held, name = self._place(path)
         parent, _, target_name = target.rpartition(b"/")
         source = self._open(parent)
         try:
-            if source is None or not source.straight:
+            if source is None or not (source.straight or self._keep_directory_links):
                 raise FileNotFoundError
             seen = os.lstat(target_name, dir_fd=source.fd)
             if stat.S_ISDIR(seen.st_mode) or _is_whiteout(seen):

@@ -7,11 +7,13 @@ a row is recorded again.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import msgspec
 
+from onggi.base.errors import Conflict, NotFound
 from onggi.base.ids import is_name
 from onggi.host.db import Database
 from onggi.spec.digest import ChainID, DiffID, Digest
@@ -87,8 +89,10 @@ class Checker:
         for _ in range(2):
             for trouble in list(self._troubles()):
                 if trouble.repair is not None:
-                    trouble.repair()
-                    found.append(trouble.finding)
+                    # Another command may have taken it up or removed it since it was looked at.
+                    with suppress(NotFound, Conflict):
+                        trouble.repair()
+                        found.append(trouble.finding)
         return found
 
     def _troubles(self) -> Iterator[_Trouble]:
@@ -130,7 +134,7 @@ class Checker:
         with self._root.db.read() as db:
             rows = db.execute("SELECT id, diff_id, chain, tar, place, lost FROM layers ORDER BY id").fetchall()
         for id, diff_id, chain, tar, place, lost in rows:
-            here = self._root.files.look(self._root.place(place)) is not None
+            here = self._is_there(place)
             again = tar is not None and self._content.find(Digest(tar)) is not None
             subject = f"layer {diff_id or id[:12]}"
             if lost and not again:
@@ -143,9 +147,15 @@ class Checker:
     def _heal(self, id: str, diff_id: str | None, chain: str | None) -> None:
         """Record that a layer's files are gone; make them again if its tar (`diff_id`) is here."""
         with self._root.db.write() as db:
+            layer = self._layers.get(id)
+            if not layer.lost and self._is_there(layer.place):
+                return  # another command was faster
             db.execute("UPDATE layers SET lost = 1, unsynced = NULL WHERE id = ?", (id,))
         if diff_id and self._content.recheck(Digest(diff_id)):
             self._layers.receive(DiffID(diff_id), chain=ChainID(chain) if chain else None)
+
+    def _is_there(self, place: str) -> bool:
+        return self._root.files.look(self._root.place(place)) is not None
 
     def _snapshots(self) -> Iterator[_Trouble]:
         with self._root.db.read() as db:
@@ -154,12 +164,14 @@ class Checker:
                 "WHERE kind = 'active' AND coalesce(state, '') <> 'dead' ORDER BY key"
             ).fetchall()
         for key, container in rows:
-            if self._root.files.look(self._root.place("snapshots", key, "fs")) is None:
+            if not self._is_there(f"snapshots/{key}/fs"):
                 subject = f"the root file system of container {container[:12]}" if container else f"snapshot {key[:12]}"
                 yield _trouble("missing", subject, "has no files", partial(self._bury, key, container))
 
     def _bury(self, key: str, container: str | None) -> None:
         with self._root.db.write() as db:
+            if self._is_there(f"snapshots/{key}/fs"):
+                return  # another command was faster
             if container is None:
                 db.execute("DELETE FROM snapshots WHERE key = ?", (key,))
             else:

@@ -240,10 +240,10 @@ class Content:
 def refuse_if_used(db: Connection, digest: Digest) -> None:
     """Within a transaction, raise Conflict if an image, tag or layer refers to a blob."""
     users = db.execute(
-        "SELECT 'image ' || id FROM images WHERE ?1 IN (id, manifest) "
-        "UNION ALL SELECT 'tag ' || reference FROM tags WHERE manifest = ?1 "
-        "UNION ALL SELECT 'layer ' || id FROM layers WHERE tar = ?1 LIMIT 1",
-        (digest,),
+        "SELECT 'image ' || id FROM images WHERE ? IN (id, manifest) "
+        "UNION ALL SELECT 'tag ' || reference FROM tags WHERE manifest = ? "
+        "UNION ALL SELECT 'layer ' || id FROM layers WHERE tar = ? LIMIT 1",
+        (digest, digest, digest),
     ).fetchone()
     if users is not None:
         raise Conflict(f"blob {digest} is used by {users[0]}; remove that first")

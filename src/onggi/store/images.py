@@ -62,8 +62,8 @@ class Images:
             _check_manifest(db, manifest)
             now = self._root.clock_ns()
             db.execute(
-                "INSERT INTO images (id, manifest, created_ns) VALUES (?1, ?2, ?3) "
-                "ON CONFLICT (id) DO UPDATE SET manifest = coalesce(?2, manifest)",
+                "INSERT INTO images (id, manifest, created_ns) VALUES (?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET manifest = coalesce(excluded.manifest, manifest)",
                 (id, manifest, now),
             )
             db.execute("DELETE FROM image_layers WHERE image = ?", (id,))

@@ -171,8 +171,8 @@ class Layers:
         """Record what the tar of a made layer turned out to be."""
         with self._root.db.write() as db:
             changed = db.execute(
-                "UPDATE layers SET diff_id = ?1, size = ?2 WHERE id = ?3 AND (diff_id IS NULL OR diff_id = ?1)",
-                (diff_id, size_bytes, id),
+                "UPDATE layers SET diff_id = ?, size = ? WHERE id = ? AND coalesce(diff_id, ?) = ?",
+                (diff_id, size_bytes, id, diff_id, diff_id),
             ).rowcount
         if not changed:
             raise Conflict(f"layer {id[:12]} is not here or has another DiffID; build it again")

@@ -186,7 +186,7 @@ class Snapshots:
         try:
             with root.db.write() as db:
                 if db.execute(
-                    "SELECT key FROM snapshots WHERE key = ?1 UNION ALL SELECT id FROM layers WHERE id = ?1", (key,)
+                    "SELECT key FROM snapshots WHERE key = ? UNION ALL SELECT id FROM layers WHERE id = ?", (key, key)
                 ).fetchone():
                     raise Conflict(f"snapshot {key[:12]} exists already; take a new id")
                 created_ns = root.clock_ns()

@@ -23,11 +23,11 @@ from .root import StateRoot, is_hex_id
 RESUMABLE_FOR_S: Final = 24 * 3600
 
 _KNOWN: Final = {
-    "blobs": "SELECT 1 FROM blobs WHERE digest = replace(substr(?1, 7), '/', ':')",
-    "layers": "SELECT 1 FROM layers WHERE place = ?1",
-    "snapshots": "SELECT 1 FROM snapshots WHERE 'snapshots/' || key = ?1 "
-    "UNION ALL SELECT 1 FROM layers WHERE place = ?1",
-    "containers": "SELECT 1 FROM containers WHERE 'containers/' || id = ?1",
+    "blobs": "SELECT 1 FROM blobs WHERE digest = replace(substr(:place, 7), '/', ':')",
+    "layers": "SELECT 1 FROM layers WHERE place = :place",
+    "snapshots": "SELECT 1 FROM snapshots WHERE 'snapshots/' || key = :place "
+    "UNION ALL SELECT 1 FROM layers WHERE place = :place",
+    "containers": "SELECT 1 FROM containers WHERE 'containers/' || id = :place",
 }
 
 
@@ -117,4 +117,4 @@ class Sweeper:
 
 
 def _is_known(db: Connection, item: Litter) -> bool:
-    return db.execute(_KNOWN[item.area], (item.place,)).fetchone() is not None
+    return db.execute(_KNOWN[item.area], {"place": item.place}).fetchone() is not None
