@@ -100,7 +100,7 @@ def test_a_name_is_held_until_it_is_given_up(store: Store) -> None:
 
 
 def test_names_are_checked(store: Store) -> None:
-    for name in ("-x", "a/b", "", "x", "é" * 3):
+    for name in ("-x", "a/b", "", "é" * 3):
         with pytest.raises(InvalidArgument, match="Invalid container name"):
             create(store, A, name)
     assert os.listdir(f"{store.root.path}/containers") == []

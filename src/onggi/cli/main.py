@@ -42,9 +42,10 @@ def main() -> NoReturn:
 
 def leave_warm(arguments: list[str]) -> None:
     """Start an onggid for the next command, if this is one that it would serve."""
-    from onggi.cli.onggid import SERVED, start_onggid, verb_of
+    from onggi.cli.onggid import SERVED, WRITING, start_onggid, verb_of
 
-    if os.geteuid() == 0 and verb_of(arguments) in SERVED:
+    # Commands that make images leave one too: it flushes what they wrote, when all is quiet.
+    if os.geteuid() == 0 and verb_of(arguments) in SERVED | WRITING:
         start_onggid(root_of(arguments))
 
 

@@ -39,6 +39,7 @@ SERVED: Final = frozenset(
      "inspect", "stats", "top",
         "port", "rename", "images", "container"}
 )  # fmt: skip
+WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
 IDLE_S: Final = 300.0
 _REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")
 _ORDER: Final = struct.Struct("=cBBBB3x32s")

@@ -15,6 +15,7 @@ from onggi.engine.assemble import Engine
 from onggi.host.attach import Attachment
 
 _RETRY_S: Final = 0.05
+_QUIET_S: Final = 5.0  # so long after the last command what it wrote is made to survive a power loss
 _log: Final = logging.getLogger("onggid")
 
 
@@ -29,6 +30,7 @@ class Watcher:
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._watched: set[str] = set()
         self._ended: set[str] = set()
+        self._unflushed = True
 
     def start(self) -> None:
         """Begin, and look for containers that run already."""
@@ -44,14 +46,25 @@ class Watcher:
 
     def _run(self) -> None:
         while True:
-            for key, _ in self._selector.select(_RETRY_S if self._ended else None):
+            events = self._selector.select(_RETRY_S if self._ended else _QUIET_S if self._unflushed else None)
+            if not events and not self._ended:
+                self._flush()
+            for key, _ in events:
                 if key.fileobj == self._wake:
                     os.read(self._wake, 4096)
+                    self._unflushed = True
                     self._find()
                 else:
                     self._hear(key.fileobj, key.data)
             for id in list(self._ended):
                 self._fold(id)
+
+    def _flush(self) -> None:
+        self._unflushed = False
+        try:
+            self._engine.system.flush()
+        except OnggiError as error:
+            _log.warning("flushing: %s", error)
 
     def _find(self) -> None:
         for container in self._engine.containers.recorded(("running", "paused")):

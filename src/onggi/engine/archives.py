@@ -34,6 +34,7 @@ from onggi.store.tar.writer import END, encode_header, padding
 _LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
 _MAX_INDEX_BYTES: Final = 4 << 20
 _MAX_DEPTH: Final = 4
+_ZEROS: Final = 1 << 20
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _IMAGE_NAME: Final = "io.containerd.image.name"
 
@@ -233,13 +234,29 @@ def _take_in(context: Context, source: Source, lease: Lease) -> _Files:
     for entry in reader:
         name = _clean(entry.name.decode("utf-8", "surrogateescape"))
         if entry.kind is Kind.REGULAR:
-            chunks = (piece.tobytes() for _, piece in reader.extents())
+            chunks = _whole(entry, reader)
             files.digests[name] = context.content.put(chunks, lease=lease).digest
         elif entry.kind in (Kind.SYMLINK, Kind.HARDLINK):
             link = entry.link.decode("utf-8", "surrogateescape")
             base = name.rpartition("/")[0] if entry.kind is Kind.SYMLINK and not link.startswith("/") else ""
             files.links[name] = _clean(f"{base}/{link}")
     return files
+
+
+def _whole(entry: Entry, reader: TarReader) -> Iterator[bytes]:
+    """Give a file's content with its holes as zeros."""
+    at = 0
+    for offset, piece in reader.extents():
+        yield from _zeros(offset - at)
+        yield piece.tobytes()
+        at = offset + len(piece)
+    yield from _zeros(entry.size - at)
+
+
+def _zeros(size: int) -> Iterator[bytes]:
+    while size > 0:
+        yield bytes(min(size, _ZEROS))
+        size -= _ZEROS
 
 
 class _DockerImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

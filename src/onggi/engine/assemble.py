@@ -116,7 +116,8 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
     directory = layers.DirectoryForm(files, _unpack, lambda tree: hash_layer(tree)[0])
     kept = layers.Layers(root, blobs, {directory.name: directory}, directory.name)
     held = leases.Leases(root)
-    checker = Checker(root, blobs, kept, held, unsynced.Unsynced(root, blobs, kept), sweep.Sweeper(root), (root.db,))
+    marks = unsynced.Unsynced(root, blobs, kept)
+    checker = Checker(root, blobs, kept, held, marks, sweep.Sweeper(root), (root.db,))
     return Context(
         root=root,
         run=run,
@@ -133,6 +134,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         networks=networks.Networks(root),
         leases=held,
         checker=checker,
+        unsynced=marks,
         collector=Collector(root, held),
     )
 

@@ -152,9 +152,7 @@ class Containers:
         self, id: ContainerID, name: str, request: ContainerRequest, image: str, layers: Sequence[str] | None
     ) -> Container:
         context = self._context
-        snapshot = None
-        if layers is not None:
-            snapshot = context.snapshots.prepare(id, layers, volatile=request.auto_remove).key
+        snapshot = None if layers is None else str(id)
         container = Container(
             id=id,
             name=name,
@@ -174,12 +172,12 @@ class Containers:
             boot_id="",
         )
         volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
-        try:
-            context.containers.create(container, volumes=volumes, durable=not request.auto_remove)
-        except BaseException:
-            if snapshot is not None:
-                context.snapshots.remove(snapshot)
-            raise
+        # One transaction: a collection in between would take a snapshot that nothing refers to yet.
+        durable = not request.auto_remove
+        with context.root.db.write(durable=durable):
+            if layers is not None:
+                context.snapshots.prepare(id, layers, volatile=request.auto_remove)
+            context.containers.create(container, volumes=volumes, durable=durable)
         return container
 
     def _with_volumes(self, request: ContainerRequest) -> ContainerRequest:

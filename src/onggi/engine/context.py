@@ -16,6 +16,7 @@ from onggi.store.leases import Leases
 from onggi.store.networks import Networks
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
+from onggi.store.unsynced import Unsynced
 from onggi.store.volumes import Volumes
 
 DEFAULT_ROOT = "/var/lib/onggi"
@@ -42,6 +43,7 @@ class Context:
         networks: Networks,
         leases: Leases,
         checker: Checker,
+        unsynced: Unsynced,
         collector: Collector,
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
@@ -59,6 +61,7 @@ class Context:
         self.networks = networks
         self.leases = leases
         self.checker = checker
+        self.unsynced = unsynced
         self.collector = collector
         self._facts = facts
         self._known: Facts | None = None

@@ -51,9 +51,9 @@ class BuildCache:
         now = self._root.clock_ns()
         with self._root.db.write() as db:
             db.execute(
-                "INSERT INTO build_cache (key, layer, created_ns, used_ns) VALUES (?1, ?2, ?3, ?3) "
-                "ON CONFLICT (key) DO UPDATE SET layer = ?2, created_ns = ?3, used_ns = ?3",
-                (key, layer, now),
+                "INSERT INTO build_cache (key, layer, created_ns, used_ns) VALUES (:key, :layer, :now, :now) "
+                "ON CONFLICT (key) DO UPDATE SET layer = :layer, created_ns = :now, used_ns = :now",
+                {"key": key, "layer": layer, "now": now},
             )
 
     def last_parts(self, place: str) -> dict[str, str] | None:
@@ -67,9 +67,9 @@ class BuildCache:
         now = self._root.clock_ns()
         with self._root.db.write() as db:
             db.executemany(
-                "INSERT INTO build_steps (place, parts, used_ns) VALUES (?1, ?2, ?3) "
-                "ON CONFLICT (place) DO UPDATE SET parts = ?2, used_ns = ?3",
-                [(place, msgspec.json.encode(found), now) for place, found in parts.items()],
+                "INSERT INTO build_steps (place, parts, used_ns) VALUES (:place, :parts, :now) "
+                "ON CONFLICT (place) DO UPDATE SET parts = :parts, used_ns = :now",
+                [{"place": place, "parts": msgspec.json.encode(found), "now": now} for place, found in parts.items()],
             )
 
     def entries(self) -> list[CacheEntry]:

@@ -170,8 +170,8 @@ def _claim_port(db: Connection, port: PublishedPort) -> None:
     row = db.execute(
         "SELECT ports.owner, link, coalesce(name, substr(ports.owner, 1, 12)) "
         "FROM ports JOIN endpoints USING (owner, network) LEFT JOIN containers ON containers.id = ports.owner "
-        "WHERE protocol = ?1 AND host_port = ?2 AND host_ip LIKE ?3 AND (host_ip IN (?4, ?5) OR ?4 = ?5)",
-        (port.protocol, port.host_port, like, port.host_ip, every),
+        "WHERE protocol = ? AND host_port = ? AND host_ip LIKE ? AND (host_ip IN (?, ?) OR ? = ?)",
+        (port.protocol, port.host_port, like, port.host_ip, every, port.host_ip, every),
     ).fetchone()
     if row is not None:
         address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
