@@ -166,7 +166,7 @@ def test_processes_of_a_lost_container_are_killed(room: Room) -> None:
     assert running.hear() == (b"", b"")
     running.close()
     wait_for(lambda: not is_alive(str(run)), "the supervisor's end")
-    assert Path(f"/proc/{orphan}/cmdline").read_bytes() == b"sleep\x0060\x00"
+    wait_for(lambda: Path(f"/proc/{orphan}/cmdline").read_bytes() == b"sleep\x0060\x00", "the orphan")
     assert clear(Files(), str(run), now_ns=time.time_ns())
     assert not Path(f"/proc/{orphan}").exists() or "Z" in Path(f"/proc/{orphan}/stat").read_text()
     assert not [path for path in directories.values() if Path(path).exists()]

@@ -13,7 +13,9 @@ import msgspec
 
 import onggi.build.dockerfile.printing as printing
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.build.dockerfile.expand import expand_word, expand_words
+from onggi.build.dockerfile.errors import DockerfileError, error_at, not_supported_at
+from onggi.build.dockerfile.expand import ExpansionError, Lexer, expand_word, expand_words
+from onggi.build.dockerfile.heredocs import SCRIPT_DIRECTORY, run_script
 from onggi.build.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -40,8 +42,11 @@ from onggi.build.dockerfile.instructions import (
 )
 from onggi.build.dockerfile.mounts import BuildMount, parse_mounts
 from onggi.build.dockerfile.parser import parse_trigger
+from onggi.build.dockerfile.ports import parse_ports
+from onggi.build.dockerfile.sources import check_sources
 from onggi.spec.image_config import ContainerConfig, Healthcheck, History, ImageConfig
 from onggi.spec.platform import Platform
+from onggi.spec.signals import parse_signal
 
 SCRATCH: Final = "scratch"
 COMMENT: Final = "buildkit.dockerfile.v0"
@@ -52,7 +57,6 @@ PROXY_ARGS: Final = frozenset(
     for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
     for name in (base, base.lower())
 )
-_EMPTY: Final = History()
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform
     build_platform: Platform
     epoch: int | None = None  # SOURCE_DATE_EPOCH
+    name: str = "Dockerfile"  # what errors call the file
 
 
 class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +114,17 @@ Files = FromStage | FromImage | FromContext | FromNothing
 
 
 class RunStep(msgspec.Struct, frozen=True, kw_only=True):
-    """A command in a container."""
+    """A command in a container.
+
+    `script` is an executable file (path, content) that is there while it runs; `args`
+    names the variables that are build arguments; `proxies` are no part of its key.
+    """
 
     argv: tuple[str, ...]
-    heredocs: tuple[Heredoc, ...] = ()
+    script: tuple[str, str] | None = None
     env: tuple[str, ...]
-    args: tuple[tuple[str, str], ...]
+    args: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     user: str
     workdir: str
     network: str
@@ -188,13 +198,6 @@ def plan_graph(dockerfile: Dockerfile, options: Options, resolve: Resolve) -> Gr
     return Graph(stages=planner.done, target=target, unused=unused)
 
 
-def error_at(place: Place, text: str) -> InvalidArgument:
-    """Make an error that names the line and shows it."""
-    return InvalidArgument(
-        f"Dockerfile:{place.first}: {text}\n  {place.first} | {place.text.splitlines()[0] if place.text else ''}"
-    )
-
-
 class _Planner:
     def __init__(self, dockerfile: Dockerfile, options: Options, resolve: Resolve) -> None:
         self.dockerfile, self.options, self.resolve = dockerfile, options, resolve
@@ -203,6 +206,7 @@ class _Planner:
         self.names = {
             stage.from_.name.lower(): number for number, stage in enumerate(dockerfile.stages) if stage.from_.name
         }
+        self.scopes: dict[int, dict[str, str]] = {}
         self.meta = self._meta_args()
 
     def platform_args(self, platform: Platform) -> dict[str, str]:
@@ -226,9 +230,16 @@ class _Planner:
             for name, default in arg.names:
                 self.used.add(name)
                 known = {**self.platform_args(self.options.platform), **_known(values)}
-                value = expand_word(default, known, escape=self.dockerfile.escape) if default is not None else None
+                value = self.expand(default, known, arg.place) if default is not None else None
                 values[name] = self.options.args.get(name, value)
         return values
+
+    def expand(self, text: str, scope: Mapping[str, str], place: Place, *, raw: bool = False) -> str:
+        """Expand a word at a place of the file, which an error names."""
+        try:
+            return expand_word(text, scope, escape=self.dockerfile.escape, raw=raw)
+        except ExpansionError as error:
+            raise error_at(self.options.name, place, str(error)) from None
 
     def find_target(self) -> int:
         """Find the stage to build: the last one, a name, or a number."""
@@ -241,7 +252,7 @@ class _Planner:
         if target.isdigit() and int(target) < count:
             return int(target)
         near = ", ".join(sorted(self.names)) or "none has a name"
-        raise NotFound(f"target stage {target!r} could not be found (stages: {near})")
+        raise NotFound(f"target stage {target!r} could not be found in {self.options.name} (stages: {near})")
 
     def stage(self, index: int) -> StagePlan:
         """Plan a stage, once."""
@@ -265,7 +276,9 @@ class _StagePlanner:
         self.name = self.source.from_.name or (f"stage-{index}" if len(planner.dockerfile.stages) > 1 else "")
         self.steps: list[Step] = []
         self.history: list[History] = []
-        self.args: dict[str, str | None] = {}
+        self.args: dict[str, str] = {}  # every ARG so far, by first declaration
+        self.env: dict[str, str] = {}  # ENV and ARG are one scope; the later one wins
+        self.place = self.source.from_.place
         self.author: str | None = None
         self.cmd_set = False
 
@@ -273,25 +286,25 @@ class _StagePlanner:
         place = self.source.from_.place
         meta = {**self.planner.platform_args(self.options.platform), **_known(self.planner.meta)}
         self.platform = self._platform(meta)
-        base = expand_word(self.source.from_.base, meta, escape=self.escape)
+        base = self.planner.expand(self.source.from_.base, meta, place)
         if not base:
-            raise error_at(place, f"base name ({self.source.from_.base}) should not be blank")
+            raise self.error(f"base name ({self.source.from_.base}) should not be blank")
         files, image = self._base(base, place)
         self.base_config = image
         self.config = image.config or ContainerConfig()
         triggers = self.config.on_build or ()
         self.config = msgspec.structs.replace(self.config, on_build=None)
-        if files == FromNothing():
-            self.config = msgspec.structs.replace(self.config, working_dir="/")
-        if not _has(self.config.env, "PATH") and files != FromNothing():
-            self.config = msgspec.structs.replace(self.config, env=(f"PATH={DEFAULT_PATH}", *(self.config.env or ())))
+        if not _has(self.config.env, "PATH"):
+            self.config = msgspec.structs.replace(self.config, env=(*(self.config.env or ()), f"PATH={DEFAULT_PATH}"))
+        self.env.update(_pairs(self.config.env))
         for trigger in triggers:
-            self.apply(parse_trigger(trigger, place, escape=self.escape))
+            self.apply(parse_trigger(trigger, place, name=self.options.name))
         for instruction in self.source.instructions:
             self.apply(instruction)
         if self.index == self._target() and self.options.labels:
             labels = {**(self.config.labels or {}), **self.options.labels}
             self.config = msgspec.structs.replace(self.config, labels=labels)
+        self.planner.scopes[self.index] = self.env
         if not self.config.working_dir:
             self.config = msgspec.structs.replace(self.config, working_dir="/")
         return StagePlan(
@@ -316,7 +329,7 @@ class _StagePlanner:
         text = self.source.from_.platform
         if text is None:
             return self.options.platform
-        wanted = expand_word(text, meta, escape=self.escape)
+        wanted = self.planner.expand(text, meta, self.place)
         return parse_platform(wanted, self.options.build_platform) if wanted else self.options.platform
 
     def _base(self, base: str, place: Place) -> tuple[FromStage | FromImage | FromNothing, ImageConfig]:
@@ -324,6 +337,7 @@ class _StagePlanner:
         number = self.planner.names.get(base.lower())
         if number is not None and number < self.index:
             stage = self.planner.stage(number)
+            self.env.update(self.planner.scopes[number])  # arguments too
             self.unknown = stage.unknown
             config = msgspec.structs.replace(
                 stage.base_config, config=stage.config, history=stage.history, author=stage.author
@@ -339,33 +353,34 @@ class _StagePlanner:
                 variant=platform.variant,
                 rootfs=RootFS(type="layers"),
             )
-        image = self._resolve(base, place)
+        if base in self.options.contexts:
+            text = f"FROM {base}: a directory as --build-context can be copied and mounted from, but not built upon yet"
+            raise not_supported_at(self.options.name, place, text)
+        image = self._resolve(base)
         self.unknown = image.unknown
         return FromImage(image), image.config
 
-    def _resolve(self, name: str, place: Place) -> BaseImage:
+    def _resolve(self, name: str) -> BaseImage:
         try:
             return self.planner.resolve(name, self.platform)
         except NotFound as error:
-            raise NotFound(f"Dockerfile:{place.first}: {error}") from None
+            raise NotFound(str(self.error(str(error)))) from None
+
+    def error(self, text: str) -> DockerfileError:
+        """Make an error about the instruction of the time."""
+        return error_at(self.options.name, self.place, text)
 
     # -- scope -------------------------------------------------------------------------------------
-
-    def scope(self) -> dict[str, str]:
-        """What `$name` means here: declared arguments, and before them the environment."""
-        return {**_known(self.args), **_pairs(self.config.env)}
+    # `self.env` is what `$name` means: BuildKit keeps arguments and environment in one place.
 
     def word(self, text: str) -> str:
-        return expand_word(text, self.scope(), escape=self.escape)
-
-    def words(self, texts: Sequence[str]) -> tuple[str, ...]:
-        scope = self.scope()
-        return tuple(word for text in texts for word in expand_words(text, scope, escape=self.escape))
+        return self.planner.expand(text, self.env, self.place)
 
     # -- instructions ------------------------------------------------------------------------------
 
     def apply(self, instruction: Instruction) -> None:
         """Follow one instruction."""
+        self.place = instruction.place
         match instruction:
             case Run():
                 self._run(instruction)
@@ -384,12 +399,12 @@ class _StagePlanner:
                 user = self.word(instruction.user)
                 self.change(printing.user(user), user=user)
             case Cmd():
-                words, shell = self.command(instruction.command)
+                words = self.command(instruction.command)
                 self.cmd_set = True
-                self.change(printing.cmd(words), cmd=words, args_escaped=True if shell else None)
+                self.change(printing.cmd(words), cmd=words or None, args_escaped=True)
             case Entrypoint():
-                words, shell = self.command(instruction.command)
-                changes: dict[str, object] = {"entrypoint": words, "args_escaped": True if shell else None}
+                words = self.command(instruction.command)
+                changes: dict[str, object] = {"entrypoint": words or None}
                 if not self.cmd_set:
                     changes["cmd"] = None
                 self.change(printing.entrypoint(words), **changes)
@@ -401,10 +416,14 @@ class _StagePlanner:
                 self.change(printing.expose(ports), exposed_ports=exposed)
             case VolumeInstruction():
                 paths = tuple(self.word(path) for path in instruction.paths)
+                if not all(paths):
+                    raise self.error("VOLUME specified can not be an empty string")
                 volumes = {**(self.config.volumes or {}), **{path: {} for path in paths}}
                 self.change(printing.volume(paths), volumes=volumes)
             case StopSignal():
                 signal = self.word(instruction.signal)
+                if parse_signal(signal) is None:
+                    raise self.error(f"invalid signal: {signal}")
                 self.change(printing.stopsignal(signal), stop_signal=signal)
             case HealthcheckInstruction():
                 self._healthcheck(instruction)
@@ -416,7 +435,7 @@ class _StagePlanner:
                 self.author = instruction.name
                 self.note(printing.maintainer(instruction.name))
             case _:
-                raise error_at(instruction.place, f"{type(instruction).__name__.upper()} cannot stand here")
+                raise self.error(f"{type(instruction).__name__.upper()} cannot stand here")
 
     def change(self, created_by: str, **changes: object) -> None:
         """Change the config and note it."""
@@ -427,46 +446,49 @@ class _StagePlanner:
         """Add an entry of the history."""
         self.history.append(History(created_by=created_by, comment=COMMENT, empty_layer=None if layer else True))
 
-    def command(self, form: CommandForm) -> tuple[tuple[str, ...], bool]:
-        """Give the words of CMD or ENTRYPOINT; the shell form goes through the shell of the time."""
+    def command(self, form: CommandForm) -> tuple[str, ...]:
+        """Give the words of a command; the shell form goes through the shell of the time."""
         if not form.shell:
-            return form.words, False
-        return (*(self.config.shell or DEFAULT_SHELL), *form.words), True
+            return form.words
+        return (*(self.config.shell or DEFAULT_SHELL), *(form.words or ("",)))
 
     def _arg(self, instruction: Arg) -> None:
         printed: list[tuple[str, str | None]] = []
-        builtin = self.planner.platform_args(self.platform)
+        inherited = {**self.planner.platform_args(self.platform), **_known(self.planner.meta)}
         for name, default in instruction.names:
             self.planner.used.add(name)
-            value = self.word(default) if default is not None else None
             if name in self.options.args:
-                value = self.options.args[name]
-            elif default is None and name in self.planner.meta:
-                value = self.planner.meta[name]
-            elif default is None and name in builtin:
-                value = builtin[name]
-            self.args[name] = value
+                value: str | None = self.options.args[name]
+            elif default is not None:
+                value = self.word(default)
+            else:
+                value = inherited.get(name)
+            if value is not None:
+                self._set(name, value)
+            self.args[name] = value or ""
             printed.append((name, value))
         self.note(printing.arg(printed))
+
+    def _set(self, name: str, value: str) -> None:
+        self.env.pop(name, None)
+        self.env[name] = value
 
     def _env(self, instruction: Env) -> None:
         # All pairs of one line see the values from before the line.
         pairs = [(self.word(key), self.word(value)) for key, value in instruction.pairs]
         env = _pairs(self.config.env)
         env.update(pairs)
+        for key, value in pairs:
+            self._set(key, value)
         self.change(printing.env(pairs), env=tuple(f"{key}={value}" for key, value in env.items()))
 
     def _ports(self, instruction: Expose) -> tuple[str, ...]:
-        ports: list[str] = []
-        for word in self.words(instruction.ports):
-            number, _, protocol = word.partition("/")
-            protocol = (protocol or "tcp").lower()
-            first, dash, last = number.partition("-")
-            valid = first.isdigit() and (not dash or last.isdigit()) and protocol in ("tcp", "udp", "sctp")
-            if not valid or not 0 < int(first) <= int(last or first) <= 65535:
-                raise error_at(instruction.place, f"invalid containerPort: {word}")
-            ports += [f"{port}/{protocol}" for port in range(int(first), int(last or first) + 1)]
-        return tuple(sorted(ports))
+        try:
+            return parse_ports(
+                word for text in instruction.ports for word in expand_words(text, self.env, escape=self.escape)
+            )
+        except InvalidArgument as error:
+            raise self.error(str(error)) from None
 
     def _healthcheck(self, instruction: HealthcheckInstruction) -> None:
         if instruction.command is None:
@@ -485,106 +507,127 @@ class _StagePlanner:
 
     def _workdir(self, instruction: Workdir) -> None:
         path = self.word(instruction.path)
-        if not path:
-            raise error_at(instruction.place, "WORKDIR needs a path")
         path = _normal(path if path.startswith("/") else f"{self.config.working_dir or '/'}/{path}")
         self.config = msgspec.structs.replace(self.config, working_dir=path)
         makes = path != "/"
         if makes:
-            self.step(f"WORKDIR {path}", instruction.place, WorkdirStep(path=path, user=self.config.user or ""))
+            self.step(WorkdirStep(path=path, user=self.config.user or ""))
         self.note(printing.workdir(path), layer=makes)
 
-    def step(self, title: str, place: Place, action: RunStep | CopyStep | WorkdirStep) -> None:
-        self.steps.append(Step(title=title, place=place, action=action, config=self.config))
+    def step(self, action: RunStep | CopyStep | WorkdirStep) -> None:
+        self.steps.append(Step(title=self._title(), place=self.place, action=action, config=self.config))
+
+    def _title(self) -> str:
+        """Show the instruction as it stands, in one line, with the variables that are known put in."""
+        words = self.place.code.split(None, 1)
+        rest = words[1] if len(words) > 1 else ""
+        lexer = Lexer(rest, self.env, escape=self.escape, raw_quotes=True, raw_escapes=True, skip_unset=True)
+        shown = rest if lexer.words_or_none() is None else _expanded_title(rest, self.env, self.escape)
+        return " ".join((words[0].upper() if words else "", *shown.split()))
 
     def _run(self, instruction: Run) -> None:
         form = instruction.command
-        shell = self.config.shell or DEFAULT_SHELL
-        argv = (*shell, *form.words) if form.shell else form.words
-        declared = tuple((name, value) for name, value in self.args.items() if value is not None)
-        proxies = tuple((name, value) for name, value in self.options.args.items() if name in PROXY_ARGS)
-        env = {**dict(declared), **_pairs(self.config.env)}
-        env = {**{name: value for name, value in proxies if name not in env}, **env}
+        if not form.words and not form.shell:
+            raise self.error("arguments are required")
+        argv = self.command(form)
+        file: tuple[str, str] | None = None
+        if form.shell and form.heredocs:
+            script = run_script(form)
+            argv = (*argv[:-1], script.argument)
+            if script.file is not None:
+                file = (SCRIPT_DIRECTORY + script.file, script.content)
         mounts = tuple(
-            (mount, self._mount_files(mount, instruction.place))
-            for mount in parse_mounts(instruction, self.word, workdir=self.config.working_dir or "/")
+            (mount, self._mount_files(mount))
+            for mount in parse_mounts(
+                instruction, self.word, workdir=self.config.working_dir or "/", name=self.options.name
+            )
         )
         network = instruction.network or "default"
         if network == "default":
             network = self.options.network
         run = RunStep(
             argv=argv,
-            heredocs=form.heredocs,
-            env=tuple(f"{name}={value}" for name, value in env.items()),
-            args=declared,
+            script=file,
+            env=tuple(f"{name}={value}" for name, value in self.env.items()),
+            args=tuple(self.args),
+            proxies=tuple(
+                f"{name}={value}"
+                for name, value in self.options.args.items()
+                if name in PROXY_ARGS and name not in self.env
+            ),
             user=self.config.user or "",
             workdir=self.config.working_dir or "/",
             network=network,
             mounts=mounts,
             hosts=self.options.hosts,
         )
-        title = "RUN " + " ".join(instruction.place.text.split(None, 1)[1].split()) if instruction.place.text else "RUN"
-        self.step(title, instruction.place, run)
-        used = tuple((name, value) for name, value in declared if name not in PROXY_ARGS)
-        self.note(printing.run(argv, used, shell=form.shell, heredocs=form.heredocs), layer=True)
+        self.step(run)
+        declared = [(name, self.env.get(name, value)) for name, value in self.args.items()]
+        self.note(printing.run(argv, declared), layer=True)
 
-    def _mount_files(self, mount: BuildMount, place: Place) -> Files | None:
+    def _mount_files(self, mount: BuildMount) -> Files | None:
         if mount.type == "tmpfs":
             return None
         if not mount.from_:
             return FromContext() if mount.type == "bind" else FromNothing()
-        return self.files_of(mount.from_, place)
+        return self.files_of(mount.from_)
 
-    def files_of(self, name: str, place: Place) -> Files:
+    def files_of(self, name: str) -> Files:
         """Find what --from means: a stage before this one, by name or number, a named context, or an image."""
         number = self.planner.names.get(name.lower())
-        if number is None and name.isdigit():
+        if number is None and name.isascii() and name.isdigit():
             number = int(name)
+            if number >= len(self.planner.dockerfile.stages):
+                return FromImage(self._resolve(name))
         if number is not None:
             if number == self.index:
-                raise error_at(place, f"circular dependency detected in stage: {name}")
+                raise self.error(f"circular dependency detected on stage: {self.name or f'stage-{number}'}")
             if number < self.index:
                 self.planner.stage(number)
                 return FromStage(number)
             if name.isdigit():
-                raise error_at(place, f"invalid stage index {name}: only stages before this one can be copied from")
+                raise self.error(f"invalid stage index {name}: only stages before this one can be copied from")
         if name in self.options.contexts:
             return FromContext(name)
-        return FromImage(self._resolve(name, place))
+        if name == SCRATCH:
+            return FromNothing()
+        return FromImage(self._resolve(name))
 
     def _copy(self, instruction: Copy) -> None:
         destination = self.word(instruction.destination)
         absolute = destination if destination.startswith("/") else f"{self.config.working_dir or '/'}/{destination}"
         normal = _normal(absolute)
         directory = destination.endswith(("/", "/.")) or destination in (".", "") or destination.endswith("/..")
-        sources = self.words(instruction.sources)
-        files: Files = self.files_of(instruction.from_, instruction.place) if instruction.from_ else FromContext()
-        scope = self.scope()
+        sources = tuple(self.word(text) for text in instruction.sources)
+        if instruction.add:
+            check_sources(sources, self.place, name=self.options.name)
+        files: Files = self.files_of(instruction.from_) if instruction.from_ else FromContext()
         heredocs = tuple(
-            msgspec.structs.replace(doc, content=expand_word(doc.content, scope, escape=self.escape, raw=True))
+            msgspec.structs.replace(doc, content=self.planner.expand(doc.content, self.env, self.place, raw=True))
             if doc.expand
             else doc
             for doc in instruction.heredocs
         )
+        chown = self.word(instruction.chown) if instruction.chown else None
+        chmod = self.word(instruction.chmod) if instruction.chmod else None
         copy = CopyStep(
             add=instruction.add,
             files=files,
             sources=sources,
             heredocs=heredocs,
             destination=normal if normal == "/" or not directory else f"{normal}/",
-            chown=self.word(instruction.chown) if instruction.chown else None,
-            chmod=self.word(instruction.chmod) if instruction.chmod else None,
-            exclude=tuple(self.word(pattern) for pattern in instruction.exclude),
+            chown=chown,
+            chmod=chmod,
+            exclude=instruction.exclude,
             unpack=instruction.add if instruction.unpack is None else instruction.unpack,
         )
+        self.step(copy)
         names = (*sources, *(f"<<{doc.name}" for doc in instruction.heredocs))
-        verb = "ADD" if instruction.add else "COPY"
-        self.step(f"{verb} {' '.join((*_flags(instruction), *names, destination))}", instruction.place, copy)
-        self.note(printing.copy(instruction, names, destination), layer=True)
+        self.note(printing.copy(instruction, names, destination, chown=chown, chmod=chmod), layer=True)
 
 
-def _flags(instruction: Copy) -> list[str]:
-    return [f"--from={instruction.from_}"] if instruction.from_ else []
+def _expanded_title(text: str, env: Mapping[str, str], escape: str) -> str:
+    return Lexer(text, env, escape=escape, raw_quotes=True, raw_escapes=True, skip_unset=True).run()[0]
 
 
 def _pairs(env: Sequence[str] | None) -> dict[str, str]:
