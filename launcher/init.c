@@ -32,9 +32,21 @@ static _Noreturn void stay(pid_t payload, const sigset_t *all)
     }
 }
 
+/* Close all but stdio and our end of the pair. The payload may run before this process does again, and what it found
+ * open in /proc/1/fd would lead to the host (CVE-2024-21626); a socket cannot be opened that way. */
+static void keep_channel(int channel)
+{
+    unsigned kept = channel >= 3 ? (unsigned)channel : 2;
+    if ((kept <= 3 || syscall(SYS_close_range, 3, kept - 1, 0) == 0) && syscall(SYS_close_range, kept + 1, ~0U, 0) == 0)
+        return;
+    for (int fd = 3; fd < 65536; fd++) /* the container's seccomp filter is loaded and does not know close_range */
+        if (fd != channel)
+            close(fd);
+}
+
 int become_init(struct side *side)
 {
-    (void)side;
+    keep_channel(side->channel);
     /* Blocked and waited for: what has no handler would not even reach the first process of a pid namespace. */
     sigset_t all, before;
     memset(&all, 0xff, sizeof all);

@@ -35,7 +35,7 @@ static int read_acknowledgements(int fd, uint64_t count)
 
 static int op_netlink(struct side *side, const struct plan_record *r)
 {
-    static char data[65536];
+    static char data[1 << 18]; /* a thousand published ports */
     ssize_t length = fill_holes(side, r, 0, data, sizeof data);
     if (length < 0)
         return (int)length;
@@ -46,6 +46,8 @@ static int op_netlink(struct side *side, const struct plan_record *r)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ssize_t sent = send(fd, data, (size_t)length, 0);
     int result = sent < 0 ? -errno : sent != length ? -EIO : read_acknowledgements(fd, r->number[1]);
+    if (result == 0 && r->slot[0] >= 0)
+        return slot_put(side, r->slot[0], fd);
     close(fd);
     return result;
 }

@@ -1,10 +1,10 @@
 """Floor 5: base images from a Debian or Ubuntu archive, without a registry and without dpkg on the host.
 
+names → which suites → sources (where) → release (signed) → packages (what) → deb (how they are packed),
+and `scripts`, which are run in a container of the new files. All of it is pure.
+
 The archive keys that are shipped in keys/, by fingerprint:
 
-    1f89983e0081fde018f3cc9673a4f27b8dd47936  Debian Archive Automatic Signing Key (11/bullseye)
-    ac530d520f2f3269f5e98313a48449044aad5c5d  Debian Security Archive Automatic Signing Key (11/bullseye)
-    a4285295fc7b1a81600062a9605c66f00d6c9793  Debian Stable Release Key (11/bullseye)
     4d64fec119c2029067d6e791f8d2585b8783d481  Debian Stable Release Key (12/bookworm)
     b8b80b5b623eab6ad8775c45b7c5d7d6350947f8  Debian Archive Automatic Signing Key (12/bookworm)
     05ab90340c0c5e797f44a8c8254cf3b5aec0a8f0  Debian Security Archive Automatic Signing Key (12/bookworm)
@@ -15,6 +15,6 @@ The archive keys that are shipped in keys/, by fingerprint:
 A test compares this list with the files. Ubuntu's keys are taken from an Ubuntu host's own
 keyring, where only these two count:
 
-    790B C727 7767 219C 42C8  6F93 3B4F E6AC C0B2 1F32  Ubuntu Archive Automatic Signing Key (2012)
-    F6EC B376 2474 EDA9 D21B  7022 8719 20D1 991B C93C  Ubuntu Archive Automatic Signing Key (2018)
+    790bc7277767219c42c86f933b4fe6acc0b21f32  Ubuntu Archive Automatic Signing Key (2012)
+    f6ecb3762474eda9d21b7022871920d1991bc93c  Ubuntu Archive Automatic Signing Key (2018)
 """

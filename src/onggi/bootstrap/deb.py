@@ -1,13 +1,17 @@
-"""Binary packages: an ar archive of control.tar.* and data.tar.* (deb(5))."""
+"""Binary packages: an ar archive of debian-binary, control.tar.* and data.tar.* (deb(5)). Pure."""
 
 import io
+from collections.abc import Iterator
 from typing import Final, Protocol
+
+import msgspec
 
 from onggi.base.errors import Corrupt
 
 _MAGIC: Final = b"!<arch>\n"
 _HEADER: Final = 60
 _MAX_MEMBERS: Final = 16
+_LATEST_S: Final = 1 << 34
 
 
 class File(Protocol):
@@ -15,15 +19,24 @@ class File(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
-    def tell(self) -> int: ...
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of an ar archive: its name, when the package was built, and where it lies in the file."""
+
+    name: str
+    mtime_s: int
+    start: int
+    size: int
 
 
 class Member(io.RawIOBase):
-    """One member of an ar archive, as an unbuffered stream."""
+    """The content of one member, as an unbuffered stream."""
 
-    def __init__(self, file: File, start: int, size: int) -> None:
-        """Read `size` bytes of `file` from `start`."""
-        self._file, self._at, self._end = file, start, start + size
+    def __init__(self, file: File, header: Header) -> None:
+        """Read from `file`, which nobody else reads meanwhile."""
+        self._file, self._at, self._end = file, header.start, header.start + header.size
+        self.mtime_s = header.mtime_s
 
     def readable(self) -> bool:
         """It is."""
@@ -40,6 +53,13 @@ class Member(io.RawIOBase):
 
 def open_member(file: File, prefix: str, where: str) -> Member:
     """Find the member whose name begins with `prefix` (`data.tar`). Raises Corrupt."""
+    for header in _headers(file, where):
+        if header.name.startswith(prefix):
+            return Member(file, header)
+    raise Corrupt(f"{where} has no {prefix}: it is damaged")
+
+
+def _headers(file: File, where: str) -> Iterator[Header]:
     file.seek(0)
     if file.read(len(_MAGIC)) != _MAGIC:
         raise Corrupt(f"{where} is no Debian package")
@@ -47,11 +67,10 @@ def open_member(file: File, prefix: str, where: str) -> Member:
     for _ in range(_MAX_MEMBERS):
         file.seek(at)
         header = file.read(_HEADER)
-        size = header[48:58].strip()
-        if len(header) < _HEADER or header[58:] != b"`\n" or not size.isdigit():
-            break
-        start = at + _HEADER
-        if header[:16].decode("ascii", "replace").strip().rstrip("/").startswith(prefix):
-            return Member(file, start, int(size))
-        at = start + int(size) + int(size) % 2
-    raise Corrupt(f"{where} has no {prefix}: it is damaged")
+        mtime, size = header[16:28].strip(), header[48:58].strip()
+        if len(header) < _HEADER or header[58:] != b"`\n" or not size.isdigit() or not mtime.isdigit():
+            return
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        found = Header(name=name, mtime_s=min(int(mtime), _LATEST_S), start=at + _HEADER, size=int(size))
+        yield found
+        at = found.start + found.size + found.size % 2

@@ -1,204 +1,257 @@
-"""A Packages index and what is needed from it: deb822, versions, dependencies (Debian Policy 5, 7). Pure, bounded."""
+"""Package indices and what is chosen from them: the newest of each package, and all that it depends on. Pure, bounded.
+
+Debian Policy 5 and 7. An index has tens of thousands of stanzas, of which a hundred
+are looked at: they are found by name and read when they are asked for.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cmp_to_key
+from functools import cached_property
 from typing import Final
 
 import msgspec
 
 from onggi.base.errors import Corrupt, NotFound
 
+from .deb822 import parse_stanzas
+from .versions import check_version, compare_versions, satisfies
+
 MAX_INDEX_BYTES: Final = 256 << 20
 MAX_PACKAGES: Final = 500_000
-_MAX_WANTED: Final = 5000
+MAX_PACKAGE_BYTES: Final = 1 << 30
+_MAX_CHOSEN: Final = 5000
+_MAX_STANZA_CHARS: Final = 4 << 20
+_PRIORITIES: Final = ("required", "important", "standard", "optional")
+_HEX: Final = frozenset("0123456789abcdef")
+_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-.")
+_BEGIN: Final = "Package: "
+_PROVIDES: Final = "\nProvides:"
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """A package, perhaps of certain versions only: `libc6 (>= 2.36)`."""
+
+    name: str
+    op: str = ""
+    version: str = ""
+
+    def is_met_by(self, version: str) -> bool:
+        """Say whether a package of this name and version will do."""
+        return not self.op or satisfies(version, self.op, self.version)
+
+    def is_provided_by(self, provided: "Relation") -> bool:
+        """Say whether what a package provides will do: where versions are asked for, only a version is an answer."""
+        return not self.op or (provided.op == "=" and self.is_met_by(provided.version))
+
+    def __str__(self) -> str:
+        """As people write it."""
+        return f"{self.name} ({self.op} {self.version})" if self.op else self.name
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """One package of an archive; `filename` is below the archive's root. `depends` has alternatives of names."""
+    """A package of an archive. `filename` is below `base`; of each group in `depends` one is needed."""
 
     name: str
     version: str
+    base: str
     filename: str
     size: int
     sha256: str
     priority: str = ""
     essential: bool = False
-    depends: tuple[tuple[str, ...], ...] = ()
-    provides: tuple[str, ...] = ()
+    depends: tuple[tuple[Relation, ...], ...] = ()
+    provides: tuple[Relation, ...] = ()
 
 
-def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Read deb822: stanzas of `Field: value`, continued by lines that begin with a space."""
-    stanza: dict[str, str] = {}
-    last = ""
-    for line in text.split("\n"):
-        if not line.strip():
-            if stanza:
-                yield stanza
-            stanza, last = {}, ""
-        elif line[0] in " \t":
-            if last:
-                stanza[last] += "\n" + line.strip()
-        elif not line.startswith("#"):
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise Corrupt(f"a package index has a line without a field name: {line[:60]!r}")
-            last = name
-            stanza[last] = value.strip()
-    if stanza:
-        yield stanza
+class Index:
+    """The packages of several archives together."""
+
+    def __init__(self) -> None:
+        """Know no package."""
+        self._stanzas: dict[str, list[tuple[str, str]]] = {}
+        self._known: dict[str, Package | None] = {}
+        self._count = 0
+        self._minimal: set[str] = set()
+        self._provides: list[tuple[str, str]] = []
+
+    def add(self, pieces: Iterable[str], base: str) -> None:
+        """Add a Packages file, in pieces of any size; its files are below the URL `base`. Raises Corrupt."""
+        rest = ""
+        for piece in pieces:
+            *stanzas, rest = (rest + piece).split("\n\n")
+            if len(rest) > _MAX_STANZA_CHARS:
+                raise Corrupt(f"a package index has an entry of more than {_MAX_STANZA_CHARS} characters")
+            for stanza in stanzas:
+                self._add(stanza.strip("\n"), base)
+        self._add(rest.strip("\n"), base)
+        self._known.clear()
+        self.__dict__.pop("_providers", None)
+
+    def _add(self, stanza: str, base: str) -> None:
+        if not stanza:
+            return
+        self._count += 1
+        if self._count > MAX_PACKAGES:
+            raise Corrupt(f"the package indices have more than {MAX_PACKAGES} entries")
+        name = _name(stanza)
+        self._stanzas.setdefault(name, []).append((base, stanza))
+        if "\nPriority: required" in stanza or "\nEssential: yes" in stanza:
+            self._minimal.add(name)
+        if (at := stanza.find(_PROVIDES)) >= 0:
+            self._provides.append((name, stanza[at + len(_PROVIDES) :].partition("\n")[0]))
+
+    def find(self, name: str) -> Package | None:
+        """Give the newest package of this name. Raises Corrupt for an entry that makes no sense."""
+        if name not in self._known:
+            newest: Package | None = None
+            for base, stanza in self._stanzas.get(name, ()):
+                package = parse_package(stanza, base)
+                if newest is None or compare_versions(package.version, newest.version) > 0:
+                    newest = package
+            self._known[name] = newest
+        return self._known[name]
+
+    def providers(self, name: str) -> list[str]:
+        """Give the names of the packages that provide something, those that a system is likeliest to have first."""
+        return sorted(set(self._providers.get(name, ())), key=self._likeliest)
+
+    def minimal(self) -> list[str]:
+        """Name the packages that every system has: the essential and the required ones."""
+        packages = [package for name in sorted(self._minimal) if (package := self.find(name)) is not None]
+        return [package.name for package in packages if package.essential or package.priority == "required"]
+
+    @cached_property
+    def _providers(self) -> Mapping[str, list[str]]:
+        """Map what is provided to those who might: names only, for an index has many more than anyone asks for."""
+        providers: dict[str, list[str]] = {}
+        for name, provides in self._provides:
+            for part in provides.split(","):
+                provided = part.strip().partition(" ")[0].partition("(")[0].partition(":")[0]
+                providers.setdefault(provided, []).append(name)
+        return providers
+
+    def _likeliest(self, name: str) -> tuple[int, str]:
+        stanza = self._stanzas[name][0][1]
+        priority = stanza.partition("\nPriority:")[2].partition("\n")[0].strip()
+        return (_PRIORITIES.index(priority) if priority in _PRIORITIES else len(_PRIORITIES)), name
 
 
-def parse_packages(text: str) -> dict[str, Package]:
-    """Read a Packages index: of each package the newest version."""
-    packages: dict[str, Package] = {}
-    for number, stanza in enumerate(parse_stanzas(text)):
-        if number >= MAX_PACKAGES:
-            raise Corrupt(f"a package index has more than {MAX_PACKAGES} entries")
-        package = _package(stanza)
-        known = packages.get(package.name)
-        if known is None or compare_versions(package.version, known.version) > 0:
-            packages[package.name] = package
-    return packages
+def _name(stanza: str) -> str:
+    """Find out quickly whose stanza this is."""
+    at = 0 if stanza.startswith(_BEGIN) else stanza.find(f"\n{_BEGIN}") + 1
+    if not at and not stanza.startswith(_BEGIN):
+        raise Corrupt(f"a package index has an entry without a name: {stanza[:60]!r}")
+    return stanza[at + len(_BEGIN) :].partition("\n")[0].strip()
 
 
-def _package(stanza: Mapping[str, str]) -> Package:
+def parse_package(stanza: str, base: str) -> Package:
+    """Read one entry of an index. Raises Corrupt for one that is not whole, or impossible."""
+    fields, *more = parse_stanzas(stanza)
     try:
-        name, filename, sha256 = stanza["Package"], stanza["Filename"], stanza["SHA256"]
-        size = int(stanza["Size"])
-        version = stanza["Version"]
+        name, filename, sha256 = fields["Package"], fields["Filename"], fields["SHA256"].lower()
+        size, version = int(fields["Size"]), check_version(fields["Version"])
     except (KeyError, ValueError):
-        raise Corrupt(f"a package index has an incomplete entry: {stanza.get('Package', '?')[:60]!r}") from None
-    if filename.startswith("/") or ".." in filename.split("/") or size < 0 or len(sha256) != 64:
+        raise Corrupt(f"a package index has an incomplete entry: {fields.get('Package', '?')[:60]!r}") from None
+    possible = (
+        not more
+        and set(name) <= _NAME
+        and 2 <= len(name) <= 128
+        and name[0].isalnum()
+        and _is_below(filename)
+        and 0 < size <= MAX_PACKAGE_BYTES
+        and len(sha256) == 64
+        and set(sha256) <= _HEX
+    )
+    if not possible:
         raise Corrupt(f"a package index has an impossible entry for {name[:60]!r}: {filename[:120]!r}")
-    depends = [*_relations(stanza.get("Pre-Depends", "")), *_relations(stanza.get("Depends", ""))]
-    provides = [alternatives[0] for alternatives in _relations(stanza.get("Provides", ""))]
+    depends = [*parse_relations(fields.get("Pre-Depends", "")), *parse_relations(fields.get("Depends", ""))]
     return Package(
         name=name,
         version=version,
+        base=base,
         filename=filename,
         size=size,
-        sha256=sha256.lower(),
-        priority=stanza.get("Priority", ""),
-        essential=stanza.get("Essential", "") == "yes",
+        sha256=sha256,
+        priority=fields.get("Priority", ""),
+        essential=fields.get("Essential", "") == "yes",
         depends=tuple(depends),
-        provides=tuple(provides),
+        provides=tuple(group[0] for group in parse_relations(fields.get("Provides", ""))),
     )
 
 
-def _relations(text: str) -> Iterator[tuple[str, ...]]:
-    """Read `a (>= 1) | b, c:any`; versions are not looked at, since an index holds one version of each."""
+def _is_below(filename: str) -> bool:
+    """Say whether a file's name stays below the archive's root, and means the same in a URL."""
+    plain = filename.isascii() and filename.isprintable() and not set(filename) & set(" ?#%\\")
+    return plain and not {"", ".", ".."} & set(filename.split("/")) and ":" not in filename.partition("/")[0]
+
+
+def parse_relations(text: str) -> Iterator[tuple[Relation, ...]]:
+    """Read `a (>= 1) | b, c:any`: groups of alternatives. Raises Corrupt."""
     for group in text.replace("\n", " ").split(","):
-        names = tuple(
-            name
-            for part in group.split("|")
-            if (name := part.partition("(")[0].partition("[")[0].strip().partition(":")[0])
-        )
-        if names:
-            yield names
+        alternatives = tuple(_relation(part.strip()) for part in group.split("|") if part.strip())
+        if alternatives:
+            yield alternatives
 
 
-def choose_minimal(packages: Mapping[str, Package], extra: Iterable[str] = ()) -> list[Package]:
-    """Choose what a minimal system is made of: required and essential packages, `extra`, and all that they depend on.
+def _relation(text: str) -> Relation:
+    head, bracket, inside = text.partition("(")
+    name = head.partition("[")[0].strip().partition(":")[0]
+    if not bracket:
+        return Relation(name)
+    inside = inside.partition(")")[0].strip()
+    version = inside.lstrip("<>=")
+    op = inside[: len(inside) - len(version)]
+    wanted = check_version(version.strip())
+    satisfies(wanted, op, wanted)  # raises for an operator that is none
+    return Relation(name, op, wanted)
 
-    Sorted by name. Raises NotFound for a dependency that the archive cannot meet.
+
+def choose(index: Index, names: Iterable[str], *, prefer: frozenset[str] = frozenset()) -> tuple[Package, ...]:
+    """Choose packages and all that they depend on, sorted by name.
+
+    Of alternatives one that is chosen already, else one in `prefer`, else the first that
+    is there. Conflicts are not looked at: what a distribution calls required has none.
+    Raises NotFound for what the archive does not have.
     """
-    wanted = [p.name for p in packages.values() if p.essential or p.priority == "required"]
-    return resolve(packages, [*sorted(wanted), *extra])
-
-
-def resolve(packages: Mapping[str, Package], names: Iterable[str]) -> list[Package]:
-    """Choose packages and all that they depend on. Of alternatives the first that is chosen already or there."""
-    providers: dict[str, list[str]] = {}
-    for package in packages.values():
-        for name in package.provides:
-            providers.setdefault(name, []).append(package.name)
     chosen: dict[str, Package] = {}
-    pending: list[tuple[tuple[str, ...], str]] = [((name,), "the base system") for name in names]
+    pending: list[tuple[tuple[Relation, ...], str]] = []
+
+    def take(alternatives: tuple[Relation, ...], by: str) -> None:
+        package = _pick(index, alternatives, chosen, prefer)
+        if package is None:
+            wanted = " or ".join(str(relation) for relation in alternatives)
+            raise NotFound(f"the archive has no package {wanted}, which {by} needs")
+        if package.name not in chosen:
+            if len(chosen) >= _MAX_CHOSEN:
+                raise Corrupt(f"the base system would have more than {_MAX_CHOSEN} packages")
+            chosen[package.name] = package
+            pending.extend((group, package.name) for group in reversed(package.depends))
+
+    for name in names:
+        take((Relation(name),), "the base system")
     while pending:
-        alternatives, by = pending.pop()
-        picked = _pick(alternatives, packages, providers, chosen)
-        if picked is None:
-            raise NotFound(f"the archive has no package {' or '.join(alternatives)}, which {by} needs")
-        if picked in chosen:
-            continue
-        if len(chosen) >= _MAX_WANTED:
-            raise Corrupt("the dependencies of the base system have no end")
-        chosen[picked] = packages[picked]
-        pending += [(group, picked) for group in packages[picked].depends]
-    return [chosen[name] for name in sorted(chosen)]
+        take(*pending.pop())
+    return tuple(chosen[name] for name in sorted(chosen))
 
 
 def _pick(
-    alternatives: tuple[str, ...],
-    packages: Mapping[str, Package],
-    providers: Mapping[str, list[str]],
-    chosen: Mapping[str, Package],
-) -> str | None:
-    for name in alternatives:
-        if name in chosen:
-            return name
-        if (provider := next((p for p in providers.get(name, ()) if p in chosen), None)) is not None:
-            return provider
-    for name in alternatives:
-        if name in packages:
-            return name
-        if providers.get(name):
-            return sorted(providers[name])[0]
-    return None
+    index: Index, alternatives: tuple[Relation, ...], chosen: Mapping[str, Package], prefer: frozenset[str]
+) -> Package | None:
+    there = [package for relation in alternatives for package in _candidates(index, relation)]
+    for wanted in (chosen, prefer):
+        for package in there:
+            if package.name in wanted:
+                return package
+    return there[0] if there else None
 
 
-# -- versions (deb-version(7)) -------------------------------------------------------------------------
-
-
-def compare_versions(a: str, b: str) -> int:
-    """Compare two versions as dpkg does: negative, 0 or positive."""
-    epoch_a, upstream_a, revision_a = _split(a)
-    epoch_b, upstream_b, revision_b = _split(b)
-    return (
-        (epoch_a > epoch_b) - (epoch_a < epoch_b)
-        or _compare(upstream_a, upstream_b)
-        or _compare(revision_a, revision_b)
-    )
-
-
-version_key: Final = cmp_to_key(compare_versions)
-
-
-def _split(version: str) -> tuple[int, str, str]:
-    epoch, colon, rest = version.partition(":")
-    if not colon:
-        epoch, rest = "0", version
-    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
-    return int(epoch) if epoch.isdigit() else 0, upstream, revision
-
-
-def _order(char: str) -> int:
-    if char == "~":
-        return -1
-    if not char or char.isdigit():
-        return 0
-    return ord(char) if char.isalpha() else ord(char) + 256
-
-
-def _compare(a: str, b: str) -> int:
-    at_a = at_b = 0
-    while at_a < len(a) or at_b < len(b):
-        while (at_a < len(a) and not a[at_a].isdigit()) or (at_b < len(b) and not b[at_b].isdigit()):
-            difference = _order(a[at_a : at_a + 1]) - _order(b[at_b : at_b + 1])
-            if difference:
-                return difference
-            at_a += 1
-            at_b += 1
-        number_a, at_a = _number(a, at_a)
-        number_b, at_b = _number(b, at_b)
-        if number_a != number_b:
-            return number_a - number_b
-    return 0
-
-
-def _number(text: str, at: int) -> tuple[int, int]:
-    end = at
-    while end < len(text) and text[end].isdigit():
-        end += 1
-    return int(text[at:end] or "0"), end
+def _candidates(index: Index, relation: Relation) -> Iterator[Package]:
+    """Give what meets one alternative: the package itself, then those that provide it."""
+    package = index.find(relation.name)
+    if package is not None and relation.is_met_by(package.version):
+        yield package
+    for name in index.providers(relation.name):
+        provider = index.find(name)
+        if provider is not None and any(
+            provided.name == relation.name and relation.is_provided_by(provided) for provided in provider.provides
+        ):
+            yield provider

@@ -42,14 +42,14 @@ def step_key(parent: str, step: Step, platform: str, inputs: dict[str, str]) -> 
         case RunStep():
             parts = {
                 "the command": hash_words(action.argv),
-                "a here-document": hash_words(f"{doc.name}\n{doc.content}" for doc in action.heredocs),
+                "a here-document": hash_words(action.script or ()),
                 "the user": action.user,
                 "the working directory": action.workdir,
                 "the network": action.network,
                 "extra hosts": hash_words(action.hosts),
                 "mounts": hash_words(repr(mount) for mount, _ in action.mounts),
             }
-            arguments = dict(action.args)
+            arguments = frozenset(action.args)
             for entry in action.env:
                 name, _, value = entry.partition("=")
                 kind = "the build argument" if name in arguments else "the variable"

@@ -1,13 +1,14 @@
 """COPY and ADD: which files, where they go, and what their content is."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from onggi.base.errors import Conflict, InvalidArgument, NotFound, OnggiError
 from onggi.build.graph import CopyStep
-from onggi.build.ignore import Ignore, parse_ignore
+from onggi.build.ignore import Ignore
 from onggi.build.match import has_wildcard, match_component
 from onggi.build.roots import Context, find_owner
 from onggi.host.planter import Planter
@@ -25,6 +26,8 @@ from onggi.host.selecting import (
     open_directory,
     open_file,
     read_prefix,
+    resolve_last,
+    set_time,
 )
 from onggi.store.tar.decompress import open_layer
 from onggi.store.tar.reader import TarReader
@@ -46,7 +49,7 @@ class _Text(msgspec.Struct, frozen=True):
 
 
 def find_sources(step: CopyStep, source: Context) -> Iterator[tuple[bytes, bool]]:
-    """Give the path of each source, and whether a wildcard found it. Raises NotFound for a plain one that is not there."""
+    """Give the path of each source, and whether a wildcard found it. Raises NotFound if a plain one is not there."""
     for text in step.sources:
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if ".." in parts:
@@ -57,7 +60,7 @@ def find_sources(step: CopyStep, source: Context) -> Iterator[tuple[bytes, bool]
         for path in find_matches(source.fd, components):
             seen = look(source.fd, path, follow=True)
             directory = seen is not None and seen.st_mode & 0o170000 == 0o040000
-            if seen is None or (path and not directory and source.skips(path, False)):
+            if seen is None or not source.has(path, directory):
                 continue
             found = True
             yield path, wild
@@ -90,62 +93,58 @@ def _component(part: str) -> Match:
     return lambda name: match_component(part, name.decode("utf-8", "surrogateescape"))
 
 
-def _skip(step: CopyStep, source: Context) -> Callable[[bytes, bool], bool]:
-    excluded: Ignore | None = parse_ignore("\n".join(step.exclude).encode()) if step.exclude else None
+def _choose(step: CopyStep, source: Context, path: bytes) -> Iterator[Item]:
+    """Give a source and what is below it; --exclude is about names relative to the source, never the source itself."""
+    if not step.exclude:
+        return choose(source.fd, path, skip=source.skips, enter=source.enters)
+    excluded = Ignore(step.exclude)
+    start = len(path) + 1 if path else 0
+
+    def name(path: bytes) -> str:
+        return path[start:].decode("utf-8", "surrogateescape")
 
     def skip(path: bytes, is_directory: bool) -> bool:
-        if source.skips(path, is_directory):
-            return True
-        return excluded is not None and excluded.matches(path.decode("utf-8", "surrogateescape"), is_directory)
-
-    return skip
-
-
-def _enter(step: CopyStep, source: Context) -> Callable[[bytes], bool]:
-    excluded = parse_ignore("\n".join(step.exclude).encode()) if step.exclude else None
+        return source.skips(path, is_directory) or excluded.matches(name(path), is_directory)
 
     def enter(path: bytes) -> bool:
-        name = path.decode("utf-8", "surrogateescape")
-        return source.enters(path) or (excluded is not None and excluded.may_have_more(name))
+        return (not source.skips(path, True) or source.enters(path)) and (
+            not excluded.matches(name(path), True) or excluded.may_have_more(name(path))
+        )
 
-    return enter
+    return choose(source.fd, path, skip=skip, enter=enter)
 
 
 def hash_sources(step: CopyStep, source: Context, digests: Digests) -> dict[str, str]:
     """Name the content of every file that the step would copy, by its path."""
     inputs: dict[str, str] = {}
     for path, _ in find_sources(step, source):
-        for item in choose(source.fd, path, skip=_skip(step, source), enter=_enter(step, source)):
+        for item in _choose(step, source, path):
             name = item.source.decode("utf-8", "backslashreplace") or "."
             kind = "the directory" if item.is_directory else "the file"
             inputs[f"{kind} {name}"] = hash_item(source.fd, item, owners=source.owners, digests=digests).hex()
     return inputs
 
 
-def copy_files(step: CopyStep, source: Context, root: int, *, epoch: int | None) -> None:
+def copy_files(step: CopyStep, source: Context, root: int, *, epoch: int | None, now_ns: int) -> None:
     """Copy into the root file system `root`. Raises InvalidArgument where a file and a directory meet."""
     owner = find_owner(root, step.chown) if step.chown else None if source.owners else (0, 0)
     parents = owner or (0, 0)
     change = parse_chmod(step.chmod) if step.chmod else None
+    made = change(0, True) & 0o777 if change and step.chmod and step.chmod.isdigit() else 0o755
     found = list(find_sources(step, source))
     directory = step.destination.endswith("/") or len(found) + len(step.heredocs) > 1
     with Planter(root, replace_directories=False) as planter:
-        copier = Copier(
-            source.fd,
-            planter,
-            owner=owner,
-            change_mode=change,
-            epoch_ns=None if epoch is None else epoch * 1_000_000_000,
-        )
-        copy = _Copying(step, source, root, planter, copier, parents, directory)
+        epoch_ns = None if epoch is None else epoch * 1_000_000_000
+        new_copier = partial(Copier, source.fd, planter, owner=owner, change_mode=change, epoch_ns=epoch_ns)
+        copy = _Copying(step, source, root, planter, new_copier, parents, made, directory)
         try:
             for path, _ in found:
                 copy.source(path)
             for doc in step.heredocs:
-                copy.text(doc.name, doc.content, change, epoch)
+                copy.text(doc.name, doc.content, change, now_ns if epoch_ns is None else epoch_ns)
             planter.finish()
         except Conflict as error:
-            raise InvalidArgument(f"cannot copy to non-directory or replace a directory: {error}") from None
+            raise InvalidArgument(f"cannot replace to directory with file: {error}") from None
 
 
 class _Copying:
@@ -155,15 +154,19 @@ class _Copying:
         source: Context,
         root: int,
         planter: Planter,
-        copier: Copier,
+        new_copier: Callable[[], Copier],
         parents: tuple[int, int],
+        made: int,
         directory: bool,
     ) -> None:
-        self.step, self.tree, self.root, self.planter, self.copier = step, source, root, planter, copier
-        self.parents, self.directory = parents, directory
+        self.step, self.tree, self.root, self.planter, self.new_copier = step, source, root, planter, new_copier
+        self.parents, self.made, self.directory = parents, made, directory
+
+    def _parents(self, path: bytes) -> bytes:
+        return make_parents(self.root, path or b"/", self.parents, mode=self.made)
 
     def source(self, path: bytes) -> None:
-        items = choose(self.tree.fd, path, skip=_skip(self.step, self.tree), enter=_enter(self.step, self.tree))
+        items = _choose(self.step, self.tree, path)
         first = next(items, None)
         if first is None:
             return
@@ -172,19 +175,28 @@ class _Copying:
         elif self.step.unpack and self._unpack(first):
             return
         else:
-            self.copier.copy(first, self._file_target(path.rpartition(b"/")[2]))
+            self.new_copier().copy(first, self._file_target(path.rpartition(b"/")[2]))
 
     def _contents(self, top: Item, items: Iterator[Item]) -> None:
-        """Copy what is in a directory. One that is there already keeps its own attributes, but not those below it."""
+        """Copy what is in a directory. The destination keeps its mode and owner, and gets the source's time.
+
+        A context's own top has no time with BuildKit.
+        """
         destination = self.step.destination.rstrip("/").encode() or b"/"
         seen = look(self.root, destination, follow=True)
         if seen is not None and seen.st_mode & 0o170000 != 0o040000:
             raise InvalidArgument(f"cannot copy to non-directory: {destination.decode('utf-8', 'replace')}")
-        base = make_parents(self.root, destination, self.parents)
-        if seen is None:
-            self.copier.copy(top, base)
+        base = self._parents(destination)
+        copier = self.new_copier()
         for item in items:
-            self.copier.copy(item, base + b"/" + item.name if base else item.name)
+            target = base + b"/" + item.name if base else item.name
+            if item.is_directory and seen is not None:
+                there = look(self.root, target)
+                if there is not None and there.st_mode & 0o170000 != 0o040000:
+                    raise InvalidArgument(f"cannot copy to non-directory: /{target.decode('utf-8', 'replace')}")
+            copier.copy(item, target)
+        if top.source or self.tree.owners:
+            set_time(self.root, base, top.mtime_ns)
 
     def _file_target(self, name: bytes) -> bytes:
         """Say where a single file goes: into a directory that is meant or there, else to the name itself."""
@@ -192,10 +204,12 @@ class _Copying:
         seen = look(self.root, destination or b"/", follow=True)
         exists = seen is not None and seen.st_mode & 0o170000 == 0o040000
         if self.directory or exists or not destination:
-            base = make_parents(self.root, destination or b"/", self.parents)
+            base = self._parents(destination)
         else:
             parent, _, name = destination.rpartition(b"/")
-            base = make_parents(self.root, parent or b"/", self.parents)
+            target = resolve_last(self.root, self._parents(parent) + b"/" + name if parent else name)
+            parent, _, name = target.rpartition(b"/")
+            base = self._parents(parent)
         return base + b"/" + name if base else name
 
     def _unpack(self, item: Item) -> bool:
@@ -209,7 +223,7 @@ class _Copying:
             except OnggiError:
                 return False
             file.seek(0)
-            base = make_parents(self.root, self.step.destination.rstrip("/").encode() or b"/", self.parents)
+            base = self._parents(self.step.destination.rstrip("/").encode())
             fd = open_directory(self.root, base)
             try:
                 owner = find_owner(self.root, self.step.chown) if self.step.chown else None
@@ -218,12 +232,11 @@ class _Copying:
                 close(fd)
         return True
 
-    def text(self, name: str, content: str, change: Callable[[int, bool], int] | None, epoch: int | None) -> None:
+    def text(self, name: str, content: str, change: Callable[[int, bool], int] | None, mtime_ns: int) -> None:
         """Copy a here-document as a file of its name."""
         target = self._file_target(name.encode())
         data = content.encode("utf-8", "surrogateescape")
         mode = change(0o644, False) if change else 0o644
-        mtime_ns = (epoch or 0) * 1_000_000_000
         attributes = _Text(mode, *(self.parents), mtime_ns, {})
         self.planter.regular(target, attributes, len(data), [(0, memoryview(data))])
 
@@ -266,7 +279,7 @@ def _parse_clause(clause: str, text: str) -> Callable[[int, bool], int]:
         value = sum(bits << shift for shift in shifts)
         if "s" in permissions:
             value |= 0o4000 * (6 in shifts) | 0o2000 * (3 in shifts)
-        value |= 0o1000 * ("t" in permissions)
+        value |= 0o1000 * ("t" in permissions and shifts != [0])  # BSD: not for others alone
         mask = sum(7 << shift for shift in shifts)
         match operator:
             case "+":

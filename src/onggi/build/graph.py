@@ -43,10 +43,11 @@ from onggi.build.dockerfile.instructions import (
 from onggi.build.dockerfile.mounts import BuildMount, parse_mounts
 from onggi.build.dockerfile.parser import parse_trigger
 from onggi.build.dockerfile.ports import parse_ports
+from onggi.build.dockerfile.quoting import quote
+from onggi.build.dockerfile.signals import is_signal
 from onggi.build.dockerfile.sources import check_sources
 from onggi.spec.image_config import ContainerConfig, Healthcheck, History, ImageConfig
 from onggi.spec.platform import Platform
-from onggi.spec.signals import parse_signal
 
 SCRATCH: Final = "scratch"
 COMMENT: Final = "buildkit.dockerfile.v0"
@@ -67,7 +68,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     network: str = "default"
     hosts: tuple[str, ...] = ()
-    contexts: frozenset[str] = frozenset()  # names given by --build-context
+    contexts: frozenset[str] = frozenset()  # names that --build-context gives a directory
+    replaced: frozenset[str] = frozenset()  # every name that --build-context gives something: it goes before a stage
     platform: Platform
     build_platform: Platform
     epoch: int | None = None  # SOURCE_DATE_EPOCH
@@ -187,6 +189,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     stages: Mapping[int, StagePlan]
     target: int
     unused: tuple[str, ...] = ()
+    name: str = "Dockerfile"
 
 
 def plan_graph(dockerfile: Dockerfile, options: Options, resolve: Resolve) -> Graph:
@@ -195,7 +198,7 @@ def plan_graph(dockerfile: Dockerfile, options: Options, resolve: Resolve) -> Gr
     target = planner.find_target()
     planner.stage(target)
     unused = tuple(name for name in options.args if name not in planner.used and name not in PROXY_ARGS)
-    return Graph(stages=planner.done, target=target, unused=unused)
+    return Graph(stages=planner.done, target=target, unused=unused, name=options.name)
 
 
 class _Planner:
@@ -204,9 +207,11 @@ class _Planner:
         self.done: dict[int, StagePlan] = {}
         self.used: set[str] = set()
         self.names = {
-            stage.from_.name.lower(): number for number, stage in enumerate(dockerfile.stages) if stage.from_.name
+            stage.from_.name.lower(): number
+            for number, stage in enumerate(dockerfile.stages)
+            if stage.from_.name and stage.from_.name not in options.replaced
         }
-        self.scopes: dict[int, dict[str, str]] = {}
+        self.scopes: dict[int, tuple[dict[str, str], dict[str, str]]] = {}
         self.meta = self._meta_args()
 
     def platform_args(self, platform: Platform) -> dict[str, str]:
@@ -242,17 +247,14 @@ class _Planner:
             raise error_at(self.options.name, place, str(error)) from None
 
     def find_target(self) -> int:
-        """Find the stage to build: the last one, a name, or a number."""
+        """Find the stage to build: the last one, or the one of that name; a number is none, with BuildKit."""
         target = self.options.target
-        count = len(self.dockerfile.stages)
         if target is None:
-            return count - 1
+            return len(self.dockerfile.stages) - 1
         if target.lower() in self.names:
             return self.names[target.lower()]
-        if target.isdigit() and int(target) < count:
-            return int(target)
         near = ", ".join(sorted(self.names)) or "none has a name"
-        raise NotFound(f"target stage {target!r} could not be found in {self.options.name} (stages: {near})")
+        raise NotFound(f"target stage {quote(target)} could not be found; stages of {self.options.name}: {near}")
 
     def stage(self, index: int) -> StagePlan:
         """Plan a stage, once."""
@@ -294,6 +296,8 @@ class _StagePlanner:
         self.config = image.config or ContainerConfig()
         triggers = self.config.on_build or ()
         self.config = msgspec.structs.replace(self.config, on_build=None)
+        if files == FromNothing():
+            self.config = msgspec.structs.replace(self.config, working_dir="/")
         if not _has(self.config.env, "PATH"):
             self.config = msgspec.structs.replace(self.config, env=(*(self.config.env or ()), f"PATH={DEFAULT_PATH}"))
         self.env.update(_pairs(self.config.env))
@@ -304,9 +308,7 @@ class _StagePlanner:
         if self.index == self._target() and self.options.labels:
             labels = {**(self.config.labels or {}), **self.options.labels}
             self.config = msgspec.structs.replace(self.config, labels=labels)
-        self.planner.scopes[self.index] = self.env
-        if not self.config.working_dir:
-            self.config = msgspec.structs.replace(self.config, working_dir="/")
+        self.planner.scopes[self.index] = self.env, self.args
         return StagePlan(
             index=self.index,
             name=self.name,
@@ -337,7 +339,9 @@ class _StagePlanner:
         number = self.planner.names.get(base.lower())
         if number is not None and number < self.index:
             stage = self.planner.stage(number)
-            self.env.update(self.planner.scopes[number])  # arguments too
+            env, args = self.planner.scopes[number]
+            self.env.update(env)
+            self.args.update(args)
             self.unknown = stage.unknown
             config = msgspec.structs.replace(
                 stage.base_config, config=stage.config, history=stage.history, author=stage.author
@@ -397,7 +401,7 @@ class _StagePlanner:
                 self.change(printing.label(pairs), labels={**(self.config.labels or {}), **dict(pairs)})
             case User():
                 user = self.word(instruction.user)
-                self.change(printing.user(user), user=user)
+                self.change(printing.user(user), user=user or None)
             case Cmd():
                 words = self.command(instruction.command)
                 self.cmd_set = True
@@ -422,7 +426,7 @@ class _StagePlanner:
                 self.change(printing.volume(paths), volumes=volumes)
             case StopSignal():
                 signal = self.word(instruction.signal)
-                if parse_signal(signal) is None:
+                if not is_signal(signal):
                     raise self.error(f"invalid signal: {signal}")
                 self.change(printing.stopsignal(signal), stop_signal=signal)
             case HealthcheckInstruction():
@@ -522,8 +526,7 @@ class _StagePlanner:
         words = self.place.code.split(None, 1)
         rest = words[1] if len(words) > 1 else ""
         lexer = Lexer(rest, self.env, escape=self.escape, raw_quotes=True, raw_escapes=True, skip_unset=True)
-        shown = rest if lexer.words_or_none() is None else _expanded_title(rest, self.env, self.escape)
-        return " ".join((words[0].upper() if words else "", *shown.split()))
+        return " ".join((words[0].upper() if words else "", *(lexer.text_or_none() or rest).split()))
 
     def _run(self, instruction: Run) -> None:
         form = instruction.command
@@ -578,7 +581,7 @@ class _StagePlanner:
         if number is None and name.isascii() and name.isdigit():
             number = int(name)
             if number >= len(self.planner.dockerfile.stages):
-                return FromImage(self._resolve(name))
+                raise self.error(f"invalid stage index {name}: this file has fewer")
         if number is not None:
             if number == self.index:
                 raise self.error(f"circular dependency detected on stage: {self.name or f'stage-{number}'}")
@@ -587,6 +590,9 @@ class _StagePlanner:
                 return FromStage(number)
             if name.isdigit():
                 raise self.error(f"invalid stage index {name}: only stages before this one can be copied from")
+            raise self.error(
+                f"cannot copy from stage {quote(name)}, it needs to be defined before current stage {quote(self.name)}"
+            )
         if name in self.options.contexts:
             return FromContext(name)
         if name == SCRATCH:
@@ -597,7 +603,7 @@ class _StagePlanner:
         destination = self.word(instruction.destination)
         absolute = destination if destination.startswith("/") else f"{self.config.working_dir or '/'}/{destination}"
         normal = _normal(absolute)
-        directory = destination.endswith(("/", "/.")) or destination in (".", "") or destination.endswith("/..")
+        directory = destination.endswith(("/", "/.", "/..")) or destination in (".", "", "..")
         sources = tuple(self.word(text) for text in instruction.sources)
         if instruction.add:
             check_sources(sources, self.place, name=self.options.name)
@@ -624,10 +630,6 @@ class _StagePlanner:
         self.step(copy)
         names = (*sources, *(f"<<{doc.name}" for doc in instruction.heredocs))
         self.note(printing.copy(instruction, names, destination, chown=chown, chmod=chmod), layer=True)
-
-
-def _expanded_title(text: str, env: Mapping[str, str], escape: str) -> str:
-    return Lexer(text, env, escape=escape, raw_quotes=True, raw_escapes=True, skip_unset=True).run()[0]
 
 
 def _pairs(env: Sequence[str] | None) -> dict[str, str]:

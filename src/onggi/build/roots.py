@@ -7,14 +7,14 @@ from typing import Final, Self
 
 import msgspec
 
-from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.errors import NotFound
 from onggi.build.cachekey import hash_words
 from onggi.build.dockerfile.mounts import BuildMount
 from onggi.build.graph import Files, RunStep, WorkdirStep
 from onggi.build.ignore import Ignore
 from onggi.host.files import Files as HostFiles
 from onggi.host.mounts import mount_overlay, open_merged
-from onggi.host.selecting import Digests, choose, hash_item, make_parents, open_anything
+from onggi.host.selecting import Digests, choose, hash_item, hide, is_chosen, is_directory, make_parents, open_anything
 from onggi.host.tree import read_small
 from onggi.spec.passwd import Identity, resolve_identity
 from onggi.store.layers import Layers
@@ -50,6 +50,12 @@ class Context:
     def enters(self, path: bytes) -> bool:
         """Tell whether an exception of .dockerignore may let in something below a directory that it leaves out."""
         return self.ignore is not None and self.ignore.may_have_more(path.decode("utf-8", "surrogateescape"))
+
+    def has(self, path: bytes, is_directory: bool) -> bool:
+        """Tell whether a path that is there counts: not left out, or a directory with something in it that is not."""
+        if not path or self.ignore is None:
+            return True
+        return is_chosen(self.fd, path, is_directory, skip=self.skips, enter=self.enters)
 
     def hash_all(self, path: str, digests: Digests) -> str:
         """Hash everything below a path, as a bind mount would show it."""
@@ -90,7 +96,8 @@ class Roots:
     @contextmanager
     def writable(self, held: Held) -> Iterator[int]:
         """Mount a snapshot for writing; gives its root."""
-        assert held.upper is not None and held.work is not None, "build steps write"
+        assert held.upper is not None, "build steps write"
+        assert held.work is not None, "build steps write"
         fd = mount_overlay(held.lowers, held.upper, held.work)
         try:
             yield fd
@@ -132,21 +139,42 @@ class Roots:
     def _bind(self, stack: ExitStack, mount: BuildMount, source: Context) -> int:
         """Resolve a bind mount's source inside its tree; what is written to a writable one is thrown away."""
         tree = stack.enter_context(source)
-        fd = open_anything(tree.fd, mount.source.strip("/").encode())
+        path = mount.source.strip("/").encode()
+        fd = open_anything(tree.fd, path)
         stack.callback(self._files.close, fd)
-        if mount.readonly:
+        directory = is_directory(fd)
+        if not tree.has(path, directory):
+            raise NotFound(f'"/{mount.source.strip("/")}": not found; .dockerignore leaves it out')
+        if not directory:
+            return fd
+        lowers = [fd]
+        if tree.ignore is not None:
+            lowers.insert(0, self._cover(stack, tree, path))
+        if mount.readonly and len(lowers) == 1:
             return fd
         scratch = self._scratch(stack)
-        empty = self._files.open_directory(self._root.place("empty"))
-        stack.callback(self._files.close, empty)
-        merged = mount_overlay([fd, empty], f"{scratch}/fs", f"{scratch}/work")
+        if len(lowers) == 1:
+            lowers.append(self._open(stack, self._root.place("empty", "0")))
+        merged = mount_overlay(lowers, f"{scratch}/fs", f"{scratch}/work")
         stack.callback(self._files.close, merged)
         return merged
 
+    def _cover(self, stack: ExitStack, tree: Context, path: bytes) -> int:
+        """Make a layer of whiteouts over what .dockerignore leaves out."""
+        cover = self._open(stack, f"{self._scratch(stack)}/fs")
+        hide(tree.fd, path, cover, skip=tree.skips, enter=tree.enters)
+        return cover
+
+    def _open(self, stack: ExitStack, path: str) -> int:
+        fd = self._files.open_directory(path)
+        stack.callback(self._files.close, fd)
+        return fd
+
     def _scratch(self, stack: ExitStack) -> str:
         place = self._root.place("ingest", f"build-{self._root.new_id()[:16]}")
-        for path in (place, f"{place}/fs", f"{place}/work"):
-            self._files.make_directory(path)
+        self._files.make_directory(place)
+        self._files.make_directory(f"{place}/fs", 0o755)
+        self._files.make_directory(f"{place}/work")
         stack.callback(self._root.discard, place)
         return place
 
@@ -174,14 +202,24 @@ def find_user(root: int, user: str) -> Identity:
 
 
 def find_owner(root: int, chown: str) -> tuple[int, int]:
-    """Read --chown: a user without a group has its own, a bare number the group of the same number."""
+    """Read --chown: a user without a group has its own, a bare number the group of the same number.
+
+    A name that is nobody's is root's: BuildKit says nothing then.
+    """
     user, colon, group = chown.partition(":")
-    if not user:
-        raise InvalidArgument(f"invalid --chown {chown!r}: expected USER[:GROUP]")
-    identity = find_user(root, f"{user}:{group}" if group else user)
+    try:
+        identity = find_user(root, user or "0")
+        uid, gid = identity.uid, identity.gid
+    except NotFound:
+        uid = gid = 0
     if not colon and user.isdigit():
-        return identity.uid, identity.uid
-    return identity.uid, identity.gid
+        return uid, uid
+    if group:
+        try:
+            gid = find_user(root, f"0:{group}").gid
+        except NotFound:
+            gid = 0
+    return uid, gid
 
 
 def _read(root: int, path: bytes) -> str:

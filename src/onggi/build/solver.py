@@ -6,8 +6,8 @@ a root file system is given as a `Runner`.
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import Protocol
+from concurrent.futures import Future, wait
+from typing import Final, Protocol
 
 import msgspec
 
@@ -15,6 +15,8 @@ from onggi.base.errors import Cancelled, InvalidArgument, OnggiError
 from onggi.build.cachekey import Key, base_key, explain_miss, step_key
 from onggi.build.copying import copy_files, hash_sources
 from onggi.build.digests import RememberedDigests
+from onggi.build.dockerfile.errors import error_at
+from onggi.build.dockerfile.quoting import quote
 from onggi.build.events import StepCached, StepDone, StepOutput, StepStarted, Tell
 from onggi.build.graph import (
     CopyStep,
@@ -37,6 +39,7 @@ from onggi.store.layers import Layer, Layers
 from onggi.store.leases import Lease
 from onggi.store.snapshots import Held, Snapshots
 
+_TICK_S: Final = 0.2
 Output = Callable[[int, bytes], None]
 
 
@@ -126,14 +129,11 @@ class Solver:
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)
+            self._wait()
         except KeyboardInterrupt:
             self._failed.set()
             self._runner.cancel()
-            for thread in threads:
-                thread.join()
+            self._wait()
             raise Cancelled("the build was interrupted; what finished stays in the cache") from None
         finally:
             for thread in self._settling:
@@ -146,11 +146,21 @@ class Solver:
             made={index: tuple(made) for index, made in self._made.items()},
         )
 
+    def _wait(self) -> None:
+        """Wait for all stages. Not by `join`: one that an interrupt ends takes its thread for ended (bpo-45274)."""
+        while wait(self._stages.values(), timeout=_TICK_S).not_done:
+            continue
+
     def _raise_first_failure(self) -> None:
-        """Raise what failed, rather than the cancellation of what waited for it."""
+        """Raise what failed, rather than the cancellation of what waited for it; only its snapshot stays."""
         errors = [error for future in self._stages.values() if (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-            raise error
+        errors.sort(key=lambda error: isinstance(error, Cancelled))
+        kept = getattr(errors[0], "snapshot", None) if errors else None
+        for error in errors[1:]:
+            if isinstance(error, StepFailed) and error.snapshot not in (None, kept):
+                self._snapshots.remove(error.snapshot or "")
+        if errors:
+            raise errors[0]
 
     def _run_stage(self, plan: StagePlan) -> None:
         future = self._stages[plan.index]
@@ -230,6 +240,10 @@ class Solver:
             error = str(failure)
             self._snapshots.remove(key)
             raise self._placed(step, failure, below) from None
+        except BaseException as failure:
+            error = str(failure) or type(failure).__name__
+            self._snapshots.remove(key)
+            raise
         finally:
             now = self._clock_ns()
             self._tell(StepDone(step=name, title=title, at_ns=now, duration_ns=now - started, error=error))
@@ -237,7 +251,10 @@ class Solver:
     def _placed(self, step: Step, error: OnggiError, below: Stack) -> OnggiError:
         if isinstance(error, (StepFailed, Cancelled)):
             return error
-        text = f"Dockerfile:{step.place.first}: {step.title}: {error}"
+        shown = str(error)
+        if isinstance(step.action, RunStep):
+            shown = f"process {quote(' '.join(step.action.argv))} did not complete successfully: {error}"
+        text = str(error_at(self._graph.name, step.place, shown))
         return StepFailed(text, code=1, step=step, stack=below, snapshot=None)
 
     def _act(self, name: str, key: str, step: Step, below: Stack) -> None:
@@ -247,7 +264,7 @@ class Solver:
                     self._run(name, key, held, step, step.action, below)
                 case CopyStep():
                     with self._roots.writable(held) as root, self._open(step.action.files) as source:
-                        copy_files(step.action, source, root, epoch=self._epoch)
+                        copy_files(step.action, source, root, epoch=self._epoch, now_ns=self._clock_ns())
                 case WorkdirStep():
                     with self._roots.writable(held) as root:
                         self._roots.make_workdir(root, step.action)
@@ -263,10 +280,9 @@ class Solver:
         if self._failed.is_set() and code == 137:
             raise Cancelled("another step failed")
         if code != 0:
-            command = " ".join(action.argv)
-            text = f"process {command!r} did not complete successfully: exit code: {code}"
-            place = f"Dockerfile:{step.place.first}\n  {step.place.first} | {step.place.text.splitlines()[0]}"
-            raise StepFailed(f"{text}\n{place}", code=code, step=step, stack=below, snapshot=key)
+            text = f"process {quote(' '.join(action.argv))} did not complete successfully: exit code: {code}"
+            text = str(error_at(self._graph.name, step.place, text))
+            raise StepFailed(text, code=code, step=step, stack=below, snapshot=key)
 
     # -- what a step uses --------------------------------------------------------------------------
 

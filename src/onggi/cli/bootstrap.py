@@ -1,8 +1,13 @@
 """`onggi image bootstrap`."""
 
+from collections.abc import Mapping
+
 import click
 
+from onggi.base.errors import InvalidArgument
 from onggi.cli.app import Command, Group, State
+from onggi.cli.progress import choose_progress
+from onggi.host.http import Proxies
 
 pass_state = click.make_pass_decorator(State)
 
@@ -16,18 +21,36 @@ def register(cli: Group) -> None:
 
 @click.command(cls=Command)
 @click.option("--mirror", default=None, metavar="URL", help="Mirror of the archive (default: the host's own)")
-@click.option("-t", "--tag", default=None, help="Name of the image (default: NAME)")
+@click.option("-t", "--tag", default=None, metavar="NAME", help="Name of the image (default: as it is asked for)")
+@click.option("--progress", default="auto", help="How to show progress: auto, tty, plain, json or quiet")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the image's id")
 @click.argument("name")
 @pass_state
-def bootstrap(state: State, /, name: str, mirror: str | None, tag: str | None, quiet: bool) -> int:
+def bootstrap(state: State, /, name: str, mirror: str | None, tag: str | None, progress: str, quiet: bool) -> int:
     """Make a base image without a registry: busybox, debian:SUITE, debian:SUITE-slim, ubuntu:SUITE."""
     caller = state.caller
     caller.only_in_process()
-    proxies = {
-        s: v for s in ("http", "https") if (v := caller.env.get(f"{s}_proxy") or caller.env.get(f"{s.upper()}_PROXY"))
-    }
-    tell = (lambda _line: None) if quiet else (lambda line: caller.err(f"{line}\n"))
-    image = state.engine.bootstrap(proxies=proxies, tell=tell).make(name, mirror=mirror, tag=tag)
+    if progress not in ("auto", "tty", "plain", "json", "quiet"):
+        raise InvalidArgument(f"invalid progress mode {progress}: known are auto, tty, plain, json and quiet")
+    shown = choose_progress("quiet" if quiet else progress, terminal=caller.terminal[2], write=caller.err)
+    try:
+        maker = state.engine.bootstrap(tell=shown.tell, proxies=_proxies(caller.env))
+        image = maker.make(name, mirror=mirror, tag=tag)
+    finally:
+        shown.finish()
     caller.out(f"{image.id}\n")
     return 0
+
+
+def _proxies(env: Mapping[str, str]) -> Proxies:
+    """Read the usual variables, which have no standard but many readers: small letters count first."""
+
+    def get(name: str) -> str:
+        return env.get(name) or env.get(name.upper()) or ""
+
+    return Proxies(
+        http=get("http_proxy") or get("all_proxy"),
+        https=get("https_proxy") or get("all_proxy"),
+        none=tuple(entry for entry in get("no_proxy").replace(",", " ").split()),
+        ca_bundle=env.get("SSL_CERT_FILE", ""),
+    )

@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Any
 
 import click
-import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import bytes_size, parse_duration, parse_time
@@ -14,7 +13,7 @@ from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
 from onggi.cli.flags import RUN_OPTIONS, make_request, with_options
 from onggi.cli.images import image_document
 from onggi.cli.inspect import container_document
-from onggi.cli.render import address, age, each, published, quoted_command, status, table
+from onggi.cli.render import address, age, each, json_lines, published, quoted_command, status, table
 from onggi.engine.containers import parse_signal
 from onggi.engine.sessions import Session
 from onggi.host.attach import STDERR, STDIN, STDOUT, Attachment
@@ -415,7 +414,7 @@ def inspect(state: State, /, containers: tuple[str, ...]) -> int:
             except NotFound:
                 state.caller.err(f"Error: No such object: {ref}\n")
                 code = 1
-    state.caller.out(msgspec.json.format(msgspec.json.encode(documents), indent=4).decode() + "\n")
+    state.caller.out(json_lines(documents))
     return code
 
 

@@ -11,7 +11,7 @@ import msgspec
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import human_size, parse_time
 from onggi.cli.app import Command, Group, State
-from onggi.cli.render import age, each, table
+from onggi.cli.render import age, each, json_lines, table
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import History
 from onggi.spec.reference import parse_reference
@@ -262,7 +262,7 @@ def inspect(state: State, /, images: tuple[str, ...]) -> int:
         except NotFound:
             state.caller.err(f"Error: No such image: {ref}\n")
             code = 1
-    state.caller.out(msgspec.json.format(msgspec.json.encode(documents), indent=4).decode() + "\n")
+    state.caller.out(json_lines(documents))
     return code
 
 

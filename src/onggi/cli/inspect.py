@@ -3,6 +3,7 @@
 from typing import Any
 
 from onggi.base.units import format_time
+from onggi.cli.network_document import bindings_document, network_document
 from onggi.engine.assemble import Engine
 from onggi.runtime.bundle import command_line
 
@@ -15,7 +16,7 @@ def container_document(engine: Engine, ref: str) -> dict[str, Any]:
     words = command_line(request, image)
     limits = request.resources
     return {
-        "Id": container.id,
+        "Id": str(container.id),
         "Created": format_time(container.created_ns),
         "Path": words[0],
         "Args": list(words[1:]),
@@ -52,7 +53,13 @@ def container_document(engine: Engine, ref: str) -> dict[str, Any]:
             "Memory": limits.memory_bytes or 0,
             "MemorySwap": limits.memory_swap_bytes or 0,
             "NanoCpus": limits.nano_cpus or 0,
+            "Dns": list(request.dns),
+            "DnsOptions": list(request.dns_options),
+            "DnsSearch": list(request.dns_search),
+            "ExtraHosts": list(request.extra_hosts) or None,
             "NetworkMode": request.network,
+            "PortBindings": bindings_document(request),
+            "PublishAllPorts": request.publish_all,
             "PidMode": request.pid,
             "PidsLimit": limits.pids,
             "Privileged": request.privileged,
@@ -60,6 +67,7 @@ def container_document(engine: Engine, ref: str) -> dict[str, Any]:
             "ShmSize": request.shm_bytes,
             "UTSMode": request.uts,
         },
+        "NetworkSettings": network_document(engine.containers.network(container.id), request.network),
         "Mounts": [
             {
                 "Type": mount.type,

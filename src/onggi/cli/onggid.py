@@ -9,6 +9,7 @@ in a thread of its own, with the user's directory, environment and terminal as d
 import logging
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -227,19 +228,26 @@ class Server:
         self._active = 0
         self._changed = threading.Condition()
         self._leaving = False
+        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def serve(self) -> None:
         """Accept until idle, or until a newer build asks; then finish what is under way."""
         self._watcher.start()
-        self._listener.settimeout(self._idle_s)
+        self._listener.setblocking(False)
+        poll = select.poll()
+        for fd in (self._listener.fileno(), self._wake):
+            poll.register(fd, select.POLLIN)
         while not self._leaving:
-            try:
-                connection, _ = self._listener.accept()
-            except TimeoutError:
+            if not poll.poll(self._idle_s * 1000):
                 with self._changed:
                     if self._active == 0:
                         break
                 continue
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                continue
+            connection.setblocking(True)
             with self._changed:
                 self._active += 1
             threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
@@ -252,8 +260,6 @@ class Server:
                 self._answer(connection)
         except (Gone, OSError):
             pass
-        except Exception:
-            _log.exception("a command failed in onggid")
         finally:
             with self._changed:
                 self._active -= 1
@@ -273,6 +279,15 @@ class Server:
         except InProcess:
             connection.send(b"X")
             return
+        except (Gone, OSError):
+            raise
+        except Exception as error:
+            _log.exception("a command failed in onggid")
+            where = f"{self._engine.run}/onggid.log"
+            connection.send(
+                f"Eonggi: this is a mistake in Onggi ({error!r}); {where} has the details\n"[:_CHUNK].encode()
+            )
+            code = 125
         self._watcher.look()
         if code is not None:
             connection.send(b"Q" + bytes([code & 0xFF]))
@@ -280,8 +295,7 @@ class Server:
     def _leave(self) -> None:
         """A newer Onggi was installed: finish, and make room for its onggid."""
         self._leaving = True
-        # shutdown wakes the accept
-        self._listener.shutdown(socket.SHUT_RDWR)
+        os.write(self._waker, b".")
 
 
 def verb_of(arguments: Sequence[str]) -> str:

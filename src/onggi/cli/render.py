@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from onggi.base.errors import OnggiError
 from onggi.base.units import human_duration
 from onggi.cli.app import State
@@ -16,6 +18,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in every) for column in range(len(header))]
     lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every)
     return "".join(f"{line}\n" for line in lines)
+
+
+def json_lines(document: object) -> str:
+    """Print a document as Docker does; what is no UTF-8 in it becomes U+FFFD, since JSON cannot carry it."""
+    try:
+        data = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_readable(msgspec.to_builtins(document)))
+    return msgspec.json.format(data, indent=4).decode() + "\n"
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_readable(key): _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list) else value
 
 
 def age(then_ns: int, now_ns: int) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
@@ -28,8 +27,10 @@ from onggi.store.tar.unpack import unpack_layer
 if TYPE_CHECKING:
     from io import FileIO
 
+    from onggi.build.events import Tell
     from onggi.engine.bootstrap import Bootstrap
     from onggi.engine.builds import Builds
+    from onggi.host.http import Proxies
 
 DEFAULT_RUN = "/run/onggi"
 
@@ -71,11 +72,11 @@ class Engine:
 
         return Builds(self._context, self.images)
 
-    def bootstrap(self, *, proxies: Mapping[str, str] | None = None, tell: Callable[[str], None]) -> "Bootstrap":
-        """Give what makes base images; `proxies` by scheme, progress lines go to `tell`."""
+    def bootstrap(self, *, tell: "Tell", proxies: "Proxies | None" = None, keyring: bytes | None = None) -> "Bootstrap":
+        """Give what makes base images; progress goes to `tell`. `keyring`: keys of an archive of your own."""
         from onggi.engine.bootstrap import Bootstrap
 
-        return Bootstrap(self._context, proxies=proxies or {}, tell=tell)
+        return Bootstrap(self._context, tell=tell, proxies=proxies, keyring=keyring)
 
     @property
     def root(self) -> str:

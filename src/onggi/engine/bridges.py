@@ -91,8 +91,7 @@ def ensure_bridge(context: Context) -> Bridge:
         mtu=link.mtu,
         subnet4=subnet4,
         subnet6=subnet6 if ipv6 else None,
-        # With br_netfilter the answers are turned back to ::1 while still on the bridge, and then dropped as foreign.
-        loopback6=ipv6 and read_sysctl("bridge/bridge-nf-call-ip6tables") != "1",
+        loopback6=ipv6 and _may_reach_loopback6(),
     )
     elements = [
         element for endpoint in context.networks.endpoints(BRIDGE) for element in elements_of(network, endpoint)
@@ -114,14 +113,15 @@ def preview_bridge(context: Context) -> Bridge:
     network, link = context.networks.get(BRIDGE), find_link(name)
     if network is None:
         network = _choose(context, None, [])
+    ipv6 = may_have_ipv6()
     return Bridge(
         name=name,
         table=table_name(context),
         index=_UNSET_INDEX if link is None else link.index,
         mtu=default_mtu() if link is None else link.mtu,
         subnet4=IPv4Network(network.subnet4),
-        subnet6=IPv6Network(network.subnet6) if may_have_ipv6() else None,
-        loopback6=False,
+        subnet6=IPv6Network(network.subnet6) if ipv6 else None,
+        loopback6=ipv6 and _may_reach_loopback6(),
     )
 
 
@@ -150,6 +150,11 @@ def may_have_ipv6() -> bool:
     if read_sysctl("ipv6/conf/all/disable_ipv6") != "0":
         return False
     return read_sysctl("ipv6/conf/all/forwarding") == "1" or not has_advertised_default_route()
+
+
+def _may_reach_loopback6() -> bool:
+    """With br_netfilter, answers are turned back to ::1 while still on the bridge, and then dropped as foreign."""
+    return read_sysctl("bridge/bridge-nf-call-ip6tables") != "1"
 
 
 def withdraw_if_idle(context: Context) -> None:
@@ -209,7 +214,7 @@ def _reconnect(context: Context, link: Link) -> None:
 
 def _choose(context: Context, known: Network | None, avoided: list[IPv4Network]) -> Network:
     """Keep the subnets that are recorded while they are free, else choose others."""
-    taken = [route.destination for route in list_routes() if isinstance(route.destination, IPv4Network)]
+    taken = [route.destination for route in list_routes()]
     for server in parse_resolv(read_host_file("/etc/resolv.conf")).servers:
         try:
             address = ip_address(server)
@@ -232,10 +237,7 @@ def _choose(context: Context, known: Network | None, avoided: list[IPv4Network])
 
 def _taken_by_others(subnet: IPv4Network, link: Link) -> bool:
     return any(
-        isinstance(route.destination, IPv4Network)
-        and route.link not in (0, link.index)
-        and pool.overlaps(subnet, route.destination)
-        for route in list_routes()
+        route.link not in (0, link.index) and pool.overlaps(subnet, route.destination) for route in list_routes()
     )
 
 
@@ -246,6 +248,8 @@ def _ensure_ipv6(name: str) -> bool:
         write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0")
         # No router lives on our bridge, whatever a container may say (CVE-2020-13401).
         write_sysctl(f"ipv6/conf/{name}/accept_ra", "0")
+        # Without a link-local address that it may use at once it could not look for containers in its first seconds.
+        write_sysctl(f"ipv6/conf/{name}/accept_dad", "0")
         forward_ipv6(name)
     except PermissionDenied:
         return False

@@ -95,9 +95,11 @@ class Builds:
                 network=request.network,
                 hosts=request.hosts,
                 contexts=frozenset(trees) - {""},
+                replaced=frozenset(request.contexts),
                 platform=platform,
                 build_platform=host,
                 epoch=epoch,
+                name=name,
             )
             graph = plan_graph(dockerfile, options, self._resolver(request))
             if graph.unused:
@@ -163,7 +165,7 @@ class Builds:
             return read_small(fd, path.encode(), max_bytes=MAX_DOCKERFILE_BYTES, no_xdev=False), path.rsplit("/", 1)[-1]
         except NotFound:
             raise NotFound(
-                f"failed to read dockerfile: open {path}: no such file or directory; name it with -f, or change the context"
+                f"failed to read dockerfile: open {path}: no such file or directory; name it with -f"
             ) from None
 
     def _ignore(self, fd: int, request: BuildRequest) -> Ignore | None:
@@ -279,7 +281,7 @@ class Builds:
         return context.images.create(data, built.stack.layers, references=references, lease=lease)
 
     def _history(self, plan: StagePlan, times: Sequence[int], epoch: int | None) -> tuple[History, ...]:
-        """Give every entry its time: that of its layer, else that of the entry before. So a rebuild gives the same image."""
+        """Give every entry the time of its layer, else that of the entry before: a rebuild gives the same image."""
         entries: list[History] = []
         number = 0
         last = 0

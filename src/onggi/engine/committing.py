@@ -9,6 +9,7 @@ from onggi.base.errors import Conflict
 from onggi.base.units import format_time
 from onggi.engine.context import Context
 from onggi.engine.layering import receive_layer
+from onggi.host.changes import list_changes
 from onggi.host.mounts import open_merged
 from onggi.host.processes import open_process_root
 from onggi.host.tree import OPEN_DIRECTORY, open_beneath
@@ -56,6 +57,23 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
         view = open_merged(lowers, context.root.place("empty"))
         stack.callback(files.close, view)
         yield view
+
+
+def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]]:
+    """List what a container has changed about its image: (A, C or D, path)."""
+    if container.snapshot is None:
+        raise Conflict(f"container {container.id[:12]} runs in a directory of the host: there is nothing to compare with")
+    files = context.files
+    with ExitStack() as stack:
+        upper = files.open_directory(context.root.place("snapshots", container.snapshot, "fs"))
+        stack.callback(files.close, upper)
+        lowers: list[int] = []
+        for layer in reversed(context.snapshots.get(container.snapshot).layers):
+            lowers.append(context.layers.open(layer))
+            stack.callback(files.close, lowers[-1])
+        below = open_merged(lowers, context.root.place("empty"))
+        stack.callback(files.close, below)
+        return list(list_changes(upper, below))
 
 
 def export_container(context: Context, container: Container, sink: Sink) -> None:

@@ -19,24 +19,27 @@ from onggi.base.errors import (
     OnggiError,
 )
 from onggi.base.ids import ContainerID, random_name
-from onggi.engine.committing import commit_container, export_container
+from onggi.engine.committing import changes_of, commit_container, export_container
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding, remove_records
 from onggi.engine.handles import Handle
 from onggi.engine.images import Images
 from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.sessions import Session, prepare_session
-from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, launch
+from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
 from onggi.host.attach import Attachment
-from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw
+from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw, update_limits
 from onggi.host.clock import monotonic_s, pause_s
+from onggi.host.hostfiles import read_host_name
 from onggi.host.launcher import LaunchFailed
 from onggi.host.logs import LogLine, read_logs
-from onggi.plan.cgroup import plan_directories
+from onggi.plan.cgroup import plan_directories, plan_update
 from onggi.plan.facts import Facts
 from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
-from onggi.spec.container import ContainerRequest, MountRequest, check_network
+from onggi.runtime.bundle import merge_resources, resources_of
+from onggi.spec import signals
+from onggi.spec.container import ContainerRequest, MountRequest, ResourceRequest, check_network, print_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.reference import parse_reference
 from onggi.store.containers import Change, Container
@@ -46,6 +49,9 @@ from onggi.store.tar.pack import Sink
 STOP_TIMEOUT_S: Final = 10
 _NAME_ATTEMPTS: Final = 8
 _POLL_S: Final = 0.02
+_KILL_TIMEOUT_S: Final = 10
+_REMOVE_TIMEOUT_S: Final = 30
+_REMOVE_ATTEMPTS: Final = 10
 
 
 class Containers:
@@ -60,7 +66,8 @@ class Containers:
     def get(self, ref: str) -> Container:
         """Find one. Raises NotFound or InvalidArgument with Docker's texts."""
         found = self._context.containers.get(ref)
-        self._folding.fold(found.id)
+        # An end that somebody else is recording at this moment is waited for: who saw it may act on it.
+        self._folding.fold(found.id, wait=found.state in ("running", "paused"))
         return self._context.containers.get(found.id)
 
     def list(self, *, every: bool = False) -> list[Container]:
@@ -94,13 +101,11 @@ class Containers:
 
     def pids(self, ref: str) -> tuple[int, ...]:
         """List the host pids of all processes of a running container."""
-        container = self._require_alive(self.get(ref))
-        directories = self._cgroups(container)
-        found: set[int] = set()
-        for directory in directories.values():
-            found = set(processes(directory))
-            break
-        return tuple(sorted(found))
+        return self._pids_of(self._require_alive(self.get(ref)))
+
+    def _pids_of(self, container: Container) -> tuple[int, ...]:
+        directory = next(iter(self._cgroups(container).values()), None)
+        return () if directory is None else processes(directory)
 
     def statistics(self, ref: str) -> Statistics:
         """Read what a running container uses now."""
@@ -137,14 +142,14 @@ class Containers:
         else:
             found = self._images.resolve(request.image)
             image, layers = str(found.id), found.layers
-        request = self._with_volumes(request)
+        request = self._with_volumes(_with_host_name(request))
         id = ContainerID(context.root.new_id())
         for attempt in range(_NAME_ATTEMPTS):
             chosen = name or random_name(context.random, attempt)
             try:
                 return self._record(id, chosen, request, image, layers)
             except Conflict:
-                if name or attempt == _NAME_ATTEMPTS - 1:
+                if attempt == _NAME_ATTEMPTS - 1 or (name and not self._is_free_now(name)):
                     raise
         raise Conflict("no free name was found; give one with --name")
 
@@ -159,7 +164,7 @@ class Containers:
             image=image,
             image_ref=request.image,
             created_ns=context.root.clock_ns(),
-            config=msgspec.json.encode(request),
+            config=print_request(request),
             auto_remove=request.auto_remove,
             snapshot=snapshot,
             state="created",
@@ -174,18 +179,34 @@ class Containers:
         volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
         # One transaction: a collection in between would take a snapshot that nothing refers to yet.
         durable = not request.auto_remove
-        with context.root.db.write(durable=durable):
-            if layers is not None:
-                context.snapshots.prepare(id, layers, volatile=request.auto_remove)
-            context.containers.create(container, volumes=volumes, durable=durable)
+        try:
+            with context.root.db.write(durable=durable):
+                if layers is not None:
+                    context.snapshots.prepare(id, layers, volatile=request.auto_remove)
+                context.containers.create(container, volumes=volumes, durable=durable)
+        except BaseException:
+            # The rows are undone; what was made for them is not.
+            for area in ("snapshots", "containers"):
+                context.root.discard(context.root.place(area, id))
+            raise
         return container
+
+    def _is_free_now(self, name: str) -> bool:
+        """Tell whether a name that was taken is free, once all that has ended is recorded: `--rm` promises that."""
+        try:
+            owner = self._context.containers.get(name)
+            if owner.auto_remove:
+                self._folding.fold(owner.id, wait=True)
+            return self._context.containers.get(owner.id).name != name
+        except NotFound:
+            return True
 
     def _with_volumes(self, request: ContainerRequest) -> ContainerRequest:
         """Make the volumes that are named, and anonymous ones, so that the request names them all."""
         mounts: list[MountRequest] = []
         for mount in request.mounts:
             if mount.type == "volume":
-                name = mount.source or self._context.root.new_id()
+                name = mount.source or str(self._context.root.new_id())
                 self._context.volumes.create(name, anonymous=not mount.source)
                 mounts.append(msgspec.structs.replace(mount, source=name))
             else:
@@ -203,13 +224,18 @@ class Containers:
         """Make a container of `image` and start it; `request` says everything else. Raises LaunchFailed."""
         wanted = msgspec.structs.replace(request or ContainerRequest(), image=image, command=tuple(command) or None)
         container = self.create(wanted, name=name)
+        ours, theirs = Attachment.pair() if wanted.auto_remove else (None, None)
+        handle = Handle(self, container.id, ours)
         try:
-            self.start(container.id)
+            self.start(container.id, client=None if theirs is None else theirs.fileno())
         except BaseException:
             with suppress(NotFound):
                 self.remove(container.id, force=True)
             raise
-        return Handle(self, container.id)
+        finally:
+            if theirs is not None:
+                theirs.close()
+        return handle
 
     def handle(self, ref: str) -> Handle:
         """Give a container as an object. Raises NotFound."""
@@ -253,14 +279,15 @@ class Containers:
             change = Change(
                 state="running",
                 pid=pid,
-                started_ns=context.root.clock_ns(),
+                started_ns=self._folding.started_ns(container.id),
                 finished_ns=0,
                 exit_code=0,
                 oom_killed=False,
                 error="",
                 boot_id=context.root.boot_id,
             )
-            return context.containers.change(container.id, ("created", "exited"), change)
+            # Another command's folding may have noticed already that it runs.
+            return context.containers.change(container.id, ("created", "exited", "running"), change)
 
     def _spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
         return self._context.launcher.run(plan, inherited, facts=facts)
@@ -332,19 +359,29 @@ class Containers:
             timeout_s = request.stop_timeout_s if request.stop_timeout_s is not None else STOP_TIMEOUT_S
         if container.state == "paused":
             self.unpause(container.id)
-        for attempt, patience in ((number, timeout_s), (signal.SIGKILL, 10)):
-            try:
-                self._send(container, attempt)
-                self.wait(container.id, timeout_s=None if patience < 0 else patience)
-            except TimeoutError:
-                continue
-            except FailedPrecondition:
-                pass
-            self._folding.fold(container.id)
-            return
-        raise FailedPrecondition(
-            f"container {container.id[:12]} did not end, even when killed; is it waiting for a disk?"
-        )
+        for attempt, patience in ((number, timeout_s), (signal.SIGKILL, _KILL_TIMEOUT_S)):
+            if self._end(container, attempt, patience):
+                return
+        raise _undying(container)
+
+    def _end(self, container: Container, number: int, patience_s: float) -> bool:
+        """Send a signal to a container as it runs now, and wait for the end of just that run; -1 waits for ever.
+
+        False if it did not end in time.
+        """
+        try:
+            with Attachment.connect(self._context.run_directory(container.id)) as attachment:
+                attachment.send_signal(number)
+                if number == signal.SIGKILL:
+                    with suppress(OnggiError):  # its cgroup may be gone already
+                        thaw(self._cgroups(container))
+                attachment.wait_end(None if patience_s < 0 else patience_s)
+        except TimeoutError:
+            return False
+        except FailedPrecondition:
+            pass  # it has ended already
+        self._folding.fold(container.id, wait=True)
+        return True
 
     def restart(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> Container:
         """Stop a container where it runs, and start it."""
@@ -360,7 +397,12 @@ class Containers:
             if container.state == "paused":
                 raise Conflict(f"Container {ref} is already paused")
             self._require_alive(container)
-            freeze(self._cgroups(container))
+            try:
+                freeze(self._cgroups(container))
+            except OnggiError:
+                if self._pids_of(container):
+                    raise
+                raise Conflict(f"container {container.id} is not running") from None
             self._context.containers.change(container.id, ("running",), Change(state="paused"))
 
     def unpause(self, ref: str) -> None:
@@ -380,30 +422,39 @@ class Containers:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container that does not run, or with `force` any; `volumes` takes its anonymous ones along."""
         container = self.get(ref)
-        if container.state in ("running", "paused"):
-            if not force:
-                raise Conflict(
-                    f'cannot remove container "{container.name}": container is {container.state}: '
-                    "stop the container before removing or force remove"
-                )
-            self.kill(container.id)
-            self.wait(container.id, timeout_s=30)
-            self._folding.fold(container.id)
-        context = self._context
         request = decode_request(container)
-        with context.containers.lock(container.id):
-            try:
-                container = context.containers.get(container.id)
-            except NotFound:
-                return
+        for _ in range(_REMOVE_ATTEMPTS):
             if container.state in ("running", "paused"):
-                raise Conflict(f"container {container.name} was started again meanwhile; try again")
-            run = context.run_directory(container.id)
-            if context.files.look(run) is not None:
-                self._folding.clear_released(container.id)
-            remove_records(context, container)
+                if not force:
+                    raise Conflict(
+                        f'cannot remove container "{container.name}": container is {container.state}: '
+                        "stop the container before removing or force remove"
+                    )
+                if not self._end(container, signal.SIGKILL, _REMOVE_TIMEOUT_S):
+                    raise _undying(container)
+            found = self._remove_ended(container.id)
+            if found is None:
+                break
+            container = found
+        else:
+            raise Conflict(f"container {container.name} is started again and again; stop whoever does that")
         if volumes:
             self._remove_anonymous(request)
+
+    def _remove_ended(self, id: str) -> Container | None:
+        """Remove a container that does not run; gives one that runs again by now."""
+        context = self._context
+        with context.containers.lock(id):
+            try:
+                container = context.containers.get(id)
+            except NotFound:
+                return None
+            if container.state in ("running", "paused"):
+                return container
+            if context.files.look(context.run_directory(id)) is not None:
+                self._folding.clear_released(id)
+            remove_records(context, container)
+        return None
 
     def _remove_anonymous(self, request: ContainerRequest) -> None:
         for mount in request.mounts:
@@ -449,6 +500,27 @@ class Containers:
         """Write the whole root file system of a container as a tar."""
         export_container(self._context, self.get(ref), sink)
 
+    def changes(self, ref: str) -> Sequence[tuple[str, bytes]]:
+        """List what a container has changed about its image: (A added, C changed or D deleted, path)."""
+        return changes_of(self._context, self.get(ref))
+
+    def update(self, ref: str, limits: ResourceRequest) -> tuple[str, ...]:
+        """Change the limits of a container; what `limits` does not say stays. Gives notes on what the host ignores."""
+        container = self.get(ref)
+        request = decode_request(container)
+        resources = merge_resources(request.resources, limits)
+        changed = msgspec.structs.replace(request, resources=resources)
+        notes: tuple[str, ...] = ()
+        if container.state in ("running", "paused"):
+            ops, notes = plan_update(
+                resources_of(changed, find_devices(changed)), self._cgroups(container), self._context.facts.cgroup
+            )
+            update_limits(ops, self._cgroups(container))
+        states = ("created", "running", "paused", "exited")
+        change = Change(config=print_request(changed))
+        self._context.containers.change(container.id, states, change, durable=True)
+        return notes
+
     def commit(
         self, ref: str, *, name: str | None = None, author: str = "", message: str = "", pause: bool = True
     ) -> Image:
@@ -473,6 +545,7 @@ class Containers:
         image = (
             ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
         )
+        request = _with_host_name(request)
         return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
 
     def network(self, ref: str) -> NetworkSettings | None:
@@ -498,20 +571,20 @@ class Containers:
         return plan_directories(f"{parent}/{container.id}", self._context.facts.cgroup)
 
 
+def _with_host_name(request: ContainerRequest) -> ContainerRequest:
+    """Give a container in the host's network the host's name, for good, unless it asks for another; as Docker does."""
+    if request.network != "host" or request.hostname:
+        return request
+    return msgspec.structs.replace(request, hostname=read_host_name())
+
+
+def _undying(container: Container) -> FailedPrecondition:
+    return FailedPrecondition(f"container {container.id[:12]} did not end, even when killed; is it waiting for a disk?")
+
+
 def parse_signal(text: str) -> int:
     """Read `KILL`, `SIGKILL` or `9`. Raises InvalidArgument with Docker's text."""
-    if text.isascii() and text.isdigit():
-        number = int(text)
-        if 0 < number < signal.NSIG:
-            return number
+    number = signals.parse_signal(text)
+    if number is None:
         raise InvalidArgument(f"invalid signal: {text}")
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    if name.startswith(("SIGRTMIN", "SIGRTMAX")):
-        base = signal.SIGRTMIN if name.startswith("SIGRTMIN") else signal.SIGRTMAX
-        offset = name[8:] or "0"
-        if offset.lstrip("+-").isdigit() and signal.SIGRTMIN <= base + int(offset) <= signal.SIGRTMAX:
-            return int(base) + int(offset)
-    try:
-        return int(signal.Signals[name])
-    except KeyError:
-        raise InvalidArgument(f"invalid signal: {text}") from None
+    return number

@@ -12,7 +12,7 @@ import msgspec
 
 from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
-from onggi.engine.networks import release
+from onggi.engine.networks import release, release_left
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
@@ -42,6 +42,7 @@ class Folding:
         ids = set(context.files.entries(f"{context.run}/containers"))
         rows = {container.id: container for container in context.containers.list()}
         ids |= {id for id, row in rows.items() if row.state in _ALIVE or (row.auto_remove and row.state == "exited")}
+        ids |= {id for id in release_left(context) if id in rows}
         for id in ids:
             try:
                 self.fold(id)
@@ -49,8 +50,11 @@ class Folding:
                 # One container that cannot be folded must not keep all commands from working.
                 _log.warning("container %s: %s", id[:12], error)
 
-    def fold(self, id: str) -> None:
-        """Bring one container's row up to what its run directory says; harmless when nothing has changed."""
+    def fold(self, id: str, *, wait: bool = False) -> None:
+        """Bring one container's row up to what its run directory says; harmless when nothing has changed.
+
+        What another command is at work on is left to that one, or with `wait` waited for.
+        """
         context = self._context
         run = context.run_directory(id)
         present = context.files.look(run) is not None
@@ -58,9 +62,9 @@ class Folding:
         record = self._read_exit(run) if present else None
         row = self._row(id)
         if row is None or record is not None or not alive:
-            lock = context.root.locks("containers").attempt(id)
+            lock = context.containers.lock(id) if wait else context.root.locks("containers").attempt(id)
             if lock is None:
-                return  # another command is at work on it
+                return
             with lock:
                 self._fold_ended(id, run)
         elif row.state in ("created", "exited"):
@@ -71,6 +75,15 @@ class Folding:
         run = self._context.run_directory(id)
         take_lock(f"{run}/lock", f"container {id[:12]}", timeout_s=RELEASE_TIMEOUT_S).close()
         self._clear(id, run)
+
+    def started_ns(self, id: str) -> int:
+        """When a container that was just started began to run: its supervisor knows. It may have ended by now."""
+        try:
+            return parse_state(
+                self._context.files.read(f"{self._context.run_directory(id)}/state", MAX_RECORD_BYTES)
+            ).started_ns
+        except NotFound:
+            return self._context.root.clock_ns()
 
     def _row(self, id: str) -> Container | None:
         try:
@@ -84,7 +97,16 @@ class Folding:
             state = parse_state(self._context.files.read(f"{run}/state", MAX_RECORD_BYTES))
         except NotFound:
             return  # it is still on its way
-        change = Change(state="running", pid=state.pid, started_ns=state.started_ns, boot_id=self._context.root.boot_id)
+        change = Change(
+            state="running",
+            pid=state.pid,
+            started_ns=state.started_ns,
+            finished_ns=0,
+            exit_code=0,
+            oom_killed=False,
+            error="",
+            boot_id=self._context.root.boot_id,
+        )
         try:
             self._context.containers.change(id, ("created", "exited"), change)
         except FailedPrecondition:
@@ -119,6 +141,7 @@ class Folding:
         if not alive:
             if present:
                 self._clear(id, run)
+            release(context, id)  # by now nothing of it can use its address
             if row.auto_remove and (row.state in ("exited", "dead") or (record is not None and record.failed)):
                 self._remove(row)
 
@@ -145,7 +168,8 @@ class Folding:
         if row.auto_remove:
             # The name is free from now on; files follow when the kernel has let them go.
             change = msgspec.structs.replace(change, name=None)
-        release(context, row.id)
+        if record is not None:
+            release(context, row.id)
         return context.containers.change(row.id, _ANY, change)
 
     def _record_failure(self, row: Container, record: ExitRecord) -> Container:
@@ -155,6 +179,7 @@ class Folding:
         change = Change(state=state, pid=0, exit_code=code, error=row.error or FAILED)
         if row.auto_remove:
             change = msgspec.structs.replace(change, name=None)
+        release(self._context, row.id)
         return self._context.containers.change(row.id, _ANY, change)
 
     def _clear(self, id: str, run: str) -> None:
@@ -184,11 +209,13 @@ class Folding:
 
 
 def remove_records(context: Context, row: Container) -> None:
-    """Remove a container's row, then its snapshot, under its lock. Raises Conflict while in use."""
+    """Remove a container and its snapshot, both or none, under its lock. Raises Conflict while its files are in use."""
     release(context, row.id)
-    context.containers.remove_locked(row.id, durable=not row.auto_remove)
-    if row.snapshot is not None:
-        try:
-            context.snapshots.remove(row.snapshot, timeout_s=30)
-        except NotFound:
-            return
+    durable = not row.auto_remove
+    if row.snapshot is None:
+        context.containers.remove_locked(row.id, durable=durable)
+        return
+    context.snapshots.remove(
+        row.snapshot, timeout_s=RELEASE_TIMEOUT_S, durable=durable, first=lambda: context.containers.forget(row.id)
+    )
+    context.root.discard(context.containers.directory(row.id))

@@ -1,6 +1,7 @@
 """Containers as Python objects: what `engine.containers.run` gives."""
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,9 +29,21 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
 class Handle:
     """One container. It does not keep it alive; as a context manager it removes it at the end."""
 
-    def __init__(self, containers: "Containers", id: ContainerID) -> None:
-        """Stand for the container with this id."""
+    def __init__(self, containers: "Containers", id: ContainerID, attachment: Attachment | None = None) -> None:
+        """Stand for the container with this id.
+
+        `attachment` is a connection from before its start: of one that removes itself, only this still
+        hears how it ended.
+        """
         self._containers, self.id = containers, id
+        self._attachment = attachment
+        self._code: int | None = None
+        self._waiting = Lock()
+
+    def __del__(self) -> None:
+        """Close the connection."""
+        if self._attachment is not None:
+            self._attachment.close()
 
     def __repr__(self) -> str:
         """Show the short id."""
@@ -65,7 +78,17 @@ class Handle:
 
     def wait(self, *, timeout_s: float | None = None) -> int:
         """Wait for its end; gives the exit code. Raises TimeoutError."""
-        return self._containers.wait(self.id, timeout_s=timeout_s)
+        if self._attachment is None:
+            return self._containers.wait(self.id, timeout_s=timeout_s)
+        if not self._waiting.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            raise TimeoutError
+        try:
+            if self._code is None:
+                code, signal = self._attachment.wait_end(timeout_s) or (0, 9)
+                self._code = 128 + signal if signal else code
+            return self._code
+        finally:
+            self._waiting.release()
 
     def stop(self, *, timeout_s: int | None = None) -> None:
         """Ask it to end, and kill it after `timeout_s`."""
@@ -130,6 +153,9 @@ def _communicate(attachment: Attachment, stdin: bytes) -> ExecResult:
     output: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
     for stream, data in attachment.output():
         output[stream].append(data)
+    if feeder is not None:
+        attachment.hang_up()  # it may be sending still, what nobody will read
+        feeder.join()
     code, signal = attachment.end or (0, 9)
     return ExecResult(
         exit_code=128 + signal if signal else code, stdout=b"".join(output[STDOUT]), stderr=b"".join(output[STDERR])

@@ -6,6 +6,7 @@ from typing import Final
 
 from onggi.base.errors import Conflict, NotFound, OnggiError
 from onggi.base.ids import ContainerID
+from onggi.bootstrap.names import KNOWN, parse_name
 from onggi.engine.archives import Loaded, load_images, save_images
 from onggi.engine.committing import import_tree
 from onggi.engine.context import Context
@@ -179,7 +180,6 @@ class Images:
 
 def _advice(name: str) -> str:
     """Say how to come by an image."""
-    repository = name.partition(":")[0]
-    if repository in ("busybox", "debian", "ubuntu"):
+    if parse_name(name) is not None:
         return f"`onggi image bootstrap {name}` makes it from the distribution's packages"
-    return "`onggi image bootstrap` makes base images, `onggi load` takes archives, `onggi build` builds"
+    return f"`onggi image bootstrap` makes {KNOWN}; `onggi load` takes archives, `onggi build` builds"

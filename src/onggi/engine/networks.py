@@ -25,8 +25,9 @@ from onggi.engine.bridges import (
     withdraw_if_idle,
 )
 from onggi.engine.context import Context
-from onggi.engine.publishing import choose_ports, is_open, wanted_ports
+from onggi.engine.publishing import addresses_of, choose_ports, is_open, wanted_ports
 from onggi.host import firewall
+from onggi.host.locks import probe_lock
 from onggi.plan.network import Attachment
 from onggi.spec.container import ContainerRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
@@ -71,12 +72,10 @@ def preview_attachment(context: Context, request: ContainerRequest, image: Image
     bridge = preview_bridge(context)
     ports = tuple(
         PublishedPort(
-            protocol=port.protocol,
-            host_ip=port.host_ip or "0.0.0.0",
-            host_port=port.host_port,
-            container_port=port.container_port,
+            protocol=port.protocol, host_ip=address, host_port=port.host_port, container_port=port.container_port
         )
         for port in wanted_ports(request, image)
+        for address in addresses_of(port, bridge)
     )
     endpoint = Endpoint(owner="", network=BRIDGE, number=2, link=_PREVIEW_LINK, ports=ports)
     return attachment_of(bridge, endpoint)
@@ -92,6 +91,17 @@ def release(context: Context, owner: str, *, link: str | None = None) -> None:
         firewall.drop_elements(table_name(context), elements_of(network, endpoint))
     if context.networks.detach(owner, endpoint.link):
         withdraw_if_idle(context)
+
+
+def release_left(context: Context) -> list[str]:
+    """Free what belonged to commands that are gone; gives the containers that have an endpoint, for a closer look."""
+    containers = []
+    for owner, lease in context.networks.owners():
+        if lease is None:
+            containers.append(owner)
+        elif not context.root.locks("leases").probe(lease):
+            release(context, owner)
+    return containers
 
 
 def describe(context: Context, id: str) -> NetworkSettings | None:
@@ -155,6 +165,13 @@ def _claim(
 
 
 def _free_if_ended(context: Context, taken: PortTaken) -> bool:
-    """Free what only a row still holds: its container has ended, and nobody has come to say so."""
+    """Free what only a row still holds: its container has ended, and nobody has come to say so.
+
+    The order decides: a start holds the container's lock until its supervisor holds the run directory's. What starts
+    anew meanwhile has another link.
+    """
     run = context.run_directory(taken.owner)
-    return context.files.look(f"{run}/exit") is not None and context.networks.detach(taken.owner, taken.link)
+    has_ended = context.files.look(f"{run}/exit") is not None
+    if not has_ended and (context.root.locks("containers").probe(taken.owner) or probe_lock(f"{run}/lock")):
+        return False
+    return context.networks.detach(taken.owner, taken.link)

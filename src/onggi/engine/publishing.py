@@ -37,7 +37,7 @@ def choose_ports(wanted: Sequence[PortRequest], bridge: Bridge, taken: Taken) ->
     """Give every port its addresses and number; those left to us are free at this moment. Raises Conflict."""
     chosen: list[PublishedPort] = []
     for request in wanted:
-        addresses = _addresses(request, bridge)
+        addresses = addresses_of(request, bridge)
         mine = {port.host_port for port in chosen if port.protocol == request.protocol}
         number = _number(request, addresses, taken(request.protocol) | mine if is_open(request) else set())
         chosen += [
@@ -69,7 +69,8 @@ def _number(request: PortRequest, addresses: tuple[str, ...], taken: set[int]) -
     return found
 
 
-def _addresses(request: PortRequest, bridge: Bridge) -> tuple[str, ...]:
+def addresses_of(request: PortRequest, bridge: Bridge) -> tuple[str, ...]:
+    """List the addresses of the host that a port is published on. Raises FailedPrecondition."""
     if not request.host_ip:
         return (_EVERY4, _EVERY6) if bridge.subnet6 is not None else (_EVERY4,)
     if ":" in request.host_ip and bridge.subnet6 is None:

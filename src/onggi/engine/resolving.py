@@ -48,7 +48,7 @@ def write_network_files(
     texts = {
         "hosts": _hosts(request, name, attachment),
         "hostname": f"{name}\n",
-        "resolv.conf": print_resolv(_resolver(request, attachment)),
+        "resolv.conf": print_resolv(resolver_of(request, attachment)),
     }
     for file, text in texts.items():
         context.files.put(f"{place}/{file}", text.encode("utf-8", "surrogateescape"), mode=_MODE)
@@ -62,7 +62,7 @@ def write_step_files(
     request = msgspec.structs.replace(request, extra_hosts=tuple(hosts))
     texts = {
         "hosts": _hosts(request, request.hostname or "", attachment),
-        "resolv.conf": print_resolv(_resolver(request, attachment)),
+        "resolv.conf": print_resolv(resolver_of(request, attachment)),
     }
     for file, text in texts.items():
         context.files.put(f"{place}/{file}", text.encode("utf-8", "surrogateescape"), mode=_MODE)
@@ -103,8 +103,8 @@ def _hosts(request: ContainerRequest, name: str, attachment: Attachment | None) 
     return print_hosts(names, addresses, request.extra_hosts, gateways)
 
 
-def _resolver(request: ContainerRequest, attachment: Attachment | None) -> Resolver:
-    """The host's, as far as a container can use it, and what the request says instead."""
+def resolver_of(request: ContainerRequest, attachment: Attachment | None) -> Resolver:
+    """Take the host's resolver as far as the container can use it, and what the request says instead."""
     host = parse_resolv(read_host_file(_RESOLV))
     asked = Resolver(servers=request.dns, search=request.dns_search, options=request.dns_options)
     if request.network == "host" or request.dns:

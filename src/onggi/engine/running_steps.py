@@ -6,7 +6,10 @@ build is gone, the next command ends it.
 """
 
 import threading
+from collections.abc import Iterable
 from typing import Final
+
+import msgspec
 
 from onggi.base.errors import NotSupported
 from onggi.build.graph import RunStep
@@ -19,7 +22,8 @@ from onggi.engine.starting import ensure_refuge
 from onggi.host.attach import STDERR, STDOUT, Attachment
 from onggi.host.certs import CERT_VARIABLES, find_host_certs
 from onggi.host.locks import take_lock
-from onggi.host.selecting import look
+from onggi.host.reading import Stat
+from onggi.host.selecting import find_missing, look
 from onggi.plan.cgroup import plan_directories
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.network import Attachment as Place
@@ -29,6 +33,7 @@ from onggi.runtime.bundle import Resolved, make_spec
 from onggi.runtime.defaults import BUILD_CAPABILITIES, CAPABILITIES
 from onggi.spec.container import ContainerRequest, LogRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
+from onggi.spec.passwd import Identity
 from onggi.spec.runtime import Mount
 from onggi.store.leases import Lease
 from onggi.store.snapshots import Held
@@ -83,8 +88,10 @@ class StepRunner:
         view = roots.view(held.snapshot.layers)
         with view:
             identity = find_user(view.fd, step.user)
-            missing = [stub for stub in _STUBS if look(view.fd, stub, follow=True) is None]
-            etc_missing = look(view.fd, b"etc") is None
+            identity = msgspec.structs.replace(identity, groups=_with_own_group(identity))
+            targets = (*(mount.target.encode() for mount, _ in step.mounts), *_STUBS)
+            missing = self._not_yet(held, (find_missing(view.fd, target.strip(b"/")) for target in targets))
+            etc = look(view.fd, b"etc")
         request = self._request(step)
         at = attach_lease(context, id, self._lease.id) if step.network == "default" else None
         mounts, fds = self._mounts(run, step, roots.open_mounts(), at)
@@ -108,7 +115,7 @@ class StepRunner:
             code = self._carry(ours, output)
         if at is not None:
             release(context, id)
-        self._finish_stubs(held, run, missing, etc_missing)
+        self._finish_stubs(held, run, missing, etc)
         return code
 
     def _carry(self, attachment: Attachment, output: Output) -> int:
@@ -128,15 +135,24 @@ class StepRunner:
             return 137
         return 128 + end[1] if end[1] else end[0]
 
-    def _finish_stubs(self, held: Held, run: str, missing: list[bytes], etc_missing: bool) -> None:
+    def _finish_stubs(self, held: Held, run: str, missing: list[bytes], etc: Stat | None) -> None:
         """Take the empty files away that only were places to mount on: they never land in the layer."""
         assert held.upper is not None
         take_lock(f"{run}/lock", "the build step", timeout_s=30).close()
-        self._context.files.remove_stubs(held.upper, missing, etc_missing)
+        self._context.files.remove_stubs(held.upper, missing, etc)
+
+    def _not_yet(self, held: Held, places: Iterable[list[bytes]]) -> list[bytes]:
+        """Leave out what the upper directory has: whoever unpacked a system into it wants those to stay."""
+        assert held.upper is not None
+        fd = self._context.files.open_directory(held.upper)
+        try:
+            return [place for found in places for place in found if look(fd, place) is None]
+        finally:
+            self._context.files.close(fd)
 
     def _request(self, step: RunStep) -> ContainerRequest:
         added = tuple(name for name in BUILD_CAPABILITIES if name not in CAPABILITIES)
-        env = step.env
+        env = (*step.env, *step.proxies)
         if self._host_certs:
             path = find_host_certs()
             env = (*env, *(f"{name}={path.target}" for name in CERT_VARIABLES))
@@ -160,6 +176,10 @@ class StepRunner:
         if self._host_certs:
             certs = find_host_certs()
             mounts.append(Mount(destination=certs.target, type="bind", source=certs.source, options=("rbind", "ro")))
+        if step.script is not None:
+            target, content = step.script
+            self._context.files.put(f"{run}/script", content.encode("utf-8", "surrogateescape"), mode=0o755)
+            mounts.append(Mount(destination=target, type="bind", source=f"{run}/script", options=("rbind", "ro")))
         fds: list[int] = []
         for item in asked:
             mount = item.mount
@@ -177,3 +197,8 @@ class StepRunner:
             else:
                 raise NotSupported(f"a mount of type {mount.type} is not supported")
         return tuple(mounts), fds
+
+
+def _with_own_group(identity: Identity) -> tuple[int, ...]:
+    """The supplementary groups with the own one among them, as runc gets them (CVE-2022-36109)."""
+    return (identity.gid, *(group for group in identity.groups if group != identity.gid))

@@ -27,7 +27,7 @@ from onggi.plan.network import Attachment, NetworkPlan, plan_attachment
 from onggi.plan.ops import MakeDirectory, Plan, WriteFile
 from onggi.plan.rootfs import Directory, Overlay
 from onggi.runtime.bundle import Resolved, make_spec
-from onggi.spec.container import ContainerRequest, DeviceRequest
+from onggi.spec.container import ContainerRequest, DeviceRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.runtime import Spec
 from onggi.store.containers import Container
@@ -50,7 +50,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode_request(container: Container) -> ContainerRequest:
     """Read the create request that the store keeps."""
-    return msgspec.json.decode(container.config, type=ContainerRequest)
+    return parse_request(container.config)
 
 
 def launch(

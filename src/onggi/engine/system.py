@@ -5,8 +5,10 @@ from typing import Final
 import msgspec
 
 from onggi.base.errors import Conflict
+from onggi.engine.bridges import BRIDGE, remove_bridge
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding
+from onggi.engine.network_check import check_network_state
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.plan.cgroup import plan_refuge
 from onggi.plan.facts import Facts
@@ -59,14 +61,20 @@ class System:
         """List what is left over or does not fit together; with `repair` mend it."""
         self._folding.fold_all()
         checker = self._context.checker
-        return checker.repair() if repair else checker.check()
+        found = checker.repair() if repair else checker.check()
+        return found + check_network_state(self._context, repair=repair)
 
     def reset(self) -> None:
-        """Remove all of this state root: containers, images, volumes, cgroups. Raises Conflict while any runs."""
+        """Remove all of this state root, on disk and on the host. Raises Conflict while any container runs."""
         self._folding.fold_all()
         context = self._context
         if alive := context.containers.list(ALIVE):
             raise Conflict(f"{len(alive)} containers are running; stop them first, or use --force")
+        if context.networks.get(BRIDGE) is not None:
+            remove_bridge(context)
+        # Whoever serves this root keeps its files open, and is in its cgroup.
+        onggid = plan_refuge(f"{context.cgroup_parent}/onggid", context.facts.cgroup).directories
+        kill_members(onggid)
         context.root.db.close()
         for place in (context.run, context.root.path):
             for name in context.files.entries(place):
@@ -74,4 +82,5 @@ class System:
         refuge = plan_refuge(f"{context.cgroup_parent}/supervisors", context.facts.cgroup).directories
         kill_members(refuge)
         remove_cgroup(refuge)
+        remove_cgroup(onggid)
         remove_cgroup(plan_refuge(context.cgroup_parent, context.facts.cgroup).directories)

@@ -1,37 +1,38 @@
-"""Which mirror the host itself uses: sources.list(5), in both of its forms."""
+"""The host's own apt configuration, as text: what it means is for bootstrap/sources.py to say."""
 
 import os
-from collections.abc import Iterator
 from typing import Final
 
-from onggi.base.errors import InvalidArgument
-
 _MAX_BYTES: Final = 1 << 20
+_MAX_FILES: Final = 200
 
 
-def find_mirror(distribution: str, root: str = "") -> str:
-    """Find the host's mirror of `debian` or `ubuntu`. Raises InvalidArgument where it has none."""
-    wanted = tuple(f"/{name}" for name in ((distribution,) if distribution == "debian" else ("ubuntu", "ubuntu-ports")))
-    for uri in _uris(root):
-        if uri.rstrip("/").endswith(wanted) and uri.startswith(("http://", "https://")):
-            return uri.rstrip("/")
-    raise InvalidArgument(
-        f"this host's apt configuration names no mirror of {distribution}; say which one to use: --mirror URL"
-    )
-
-
-def _uris(root: str) -> Iterator[str]:
+def read_apt_sources(root: str = "") -> list[tuple[str, str]]:
+    """Read the host's sources as (name, text), in the order of sources.list(5); none on other distributions."""
     directory = f"{root}/etc/apt/sources.list.d"
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    for path in (f"{root}/etc/apt/sources.list", *(f"{directory}/{name}" for name in names)):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                text = file.read(_MAX_BYTES)
-        except OSError:
-            continue
-        for line in text.splitlines():
-            words = line.split()
-            if words[:1] == ["URIs:"]:
-                yield from words[1:]
-            elif words[:1] == ["deb"]:
-                yield from (word for word in words[1:] if "://" in word)
+    names = [name for name in _names(directory) if name.endswith((".list", ".sources"))]
+    paths = [f"{root}/etc/apt/sources.list", *(f"{directory}/{name}" for name in names)]
+    return [(path, text) for path in paths if (text := _read(path))]
+
+
+def read_apt_configuration(root: str = "") -> str:
+    """Read all files of apt.conf(5), one after the other as apt does."""
+    directory = f"{root}/etc/apt/apt.conf.d"
+    names = [name for name in _names(directory) if "." not in name or name.endswith(".conf")]
+    paths = [*(f"{directory}/{name}" for name in names), f"{root}/etc/apt/apt.conf"]
+    return "\n".join(_read(path) for path in paths)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))[:_MAX_FILES]
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_BYTES)
+    except OSError:
+        return ""

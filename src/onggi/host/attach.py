@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Self
 
 from onggi.base.errors import FailedPrecondition, NotSupported, Unavailable
@@ -61,6 +62,11 @@ class Attachment:
     def close(self) -> None:
         """Close the connection; the container goes on."""
         self._socket.close()
+
+    def hang_up(self) -> None:
+        """End the connection, for whatever thread is using it; it is still to be closed."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def fileno(self) -> int:
         """The socket's descriptor, for selectors and to hand it on."""
@@ -134,6 +140,8 @@ class Attachment:
         try:
             for _ in self.output():
                 pass
+        except BlockingIOError:  # what a timeout of zero gives
+            raise TimeoutError from None
         finally:
             self._socket.settimeout(None)
         return self._end

@@ -25,12 +25,14 @@ import msgspec
 from onggi.base.errors import Corrupt, FailedPrecondition
 
 from .oserrors import explain_oserror
+from .tree import open_straight
 
 Before = Callable[[str, str], None]
 """Called with the name of an effect and its path before it happens; whatever it raises prevents the effect."""
 
 CHUNK_BYTES: Final = 1 << 20
 _ATTEMPTS: Final = 10_000
+_OPAQUE: Final = "trusted.overlay.opaque"
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,37 +98,35 @@ class Files:
             os.fchmod(staged.fd, mode)
             staged.publish(path, durable=durable)
 
-    def link(self, text: str, path: str) -> None:
-        """Make a symbolic link at `path`; `text` is where it leads."""
-        self.about_to("symlink", path)
+    def hard_link(self, source: str, path: str) -> None:
+        """Give a regular file of ours one more name."""
+        self.about_to("link", path)
         try:
-            os.symlink(text, path)
+            os.link(source, path, follow_symlinks=False)
         except OSError as error:
-            raise explain_oserror(error, "make the link", path) from None
-
-    def copy(self, source: str, target: str) -> None:
-        """Copy a regular file, mode 0644."""
-        with self.stage(f"{target}.{os.urandom(8).hex()}") as staged:
-            for chunk in self.chunks(source):
-                staged.write(chunk)
-            os.fchmod(staged.fd, 0o644)
-            staged.publish(target)
+            raise explain_oserror(error, "link", path) from None
 
     def put_json(self, path: str, value: object) -> None:
         """Write a small value as JSON."""
         self.put(path, msgspec.json.encode(value))
 
-    def remove_stubs(self, upper: str, stubs: list[bytes], etc: bool) -> None:
-        """Remove files of an upper directory that are still empty, and with `etc` the directory if it is empty too."""
+    def remove_stubs(self, upper: str, stubs: list[bytes], etc: os.stat_result | None) -> None:
+        """Remove files and directories of an upper directory that are still empty: places to mount on, deepest first.
+
+        Its `etc` goes with them where it says no more than the one below it (`etc`, None if there is none).
+        """
+        if not stubs:
+            return
         fd = self.open_directory(upper)
         try:
             for stub in stubs:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    seen = os.lstat(stub, dir_fd=fd)
-                    if stat.S_ISREG(seen.st_mode) and seen.st_size == 0:
-                        os.unlink(stub, dir_fd=fd)
-            if etc:
                 with contextlib.suppress(OSError):
+                    _remove_empty(fd, stub)
+            with contextlib.suppress(OSError):
+                seen = os.lstat(b"etc", dir_fd=fd)
+                if etc is None or (seen.st_mode, seen.st_uid, seen.st_gid) != (etc.st_mode, etc.st_uid, etc.st_gid):
+                    return
+                if _OPAQUE not in os.listxattr(f"{upper}/etc", follow_symlinks=False):
                     os.rmdir(b"etc", dir_fd=fd)
         finally:
             os.close(fd)
@@ -383,3 +383,17 @@ class Staged:
         """Close and remove it."""
         self.close()
         self._files.remove_tree(self.path)
+
+
+def _remove_empty(root: int, path: bytes) -> None:
+    """Remove an empty file or directory; the way to it must not lead through a symbolic link."""
+    parent, _, name = path.rpartition(b"/")
+    above = open_straight(root, parent) if parent else os.dup(root)
+    try:
+        seen = os.lstat(name, dir_fd=above)
+        if stat.S_ISDIR(seen.st_mode):
+            os.rmdir(name, dir_fd=above)
+        elif stat.S_ISREG(seen.st_mode) and seen.st_size == 0:
+            os.unlink(name, dir_fd=above)
+    finally:
+        os.close(above)

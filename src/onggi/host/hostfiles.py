@@ -1,9 +1,14 @@
-"""Files of the host that containers get a version of: /etc/hosts, /etc/resolv.conf and where the latter leads."""
+"""What containers get a version of: the host's name, its /etc/hosts, its /etc/resolv.conf and where that leads."""
 
 import os
 from typing import Final
 
 _MAX_BYTES: Final = 1 << 20
+
+
+def read_host_name() -> str:
+    """Give the host name of this process's uts namespace."""
+    return os.uname().nodename
 
 
 def read_host_file(path: str) -> str:

@@ -1,89 +1,130 @@
-"""HTTP for mirrors: get a file, bounded, verified while it arrives."""
+"""HTTP for mirrors: a file as a stream, bounded. Whoever asks knows what it must be, and checks."""
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from onggi.base.errors import Corrupt, NotFound, Unavailable
+import msgspec
+
+from onggi.base.errors import Cancelled, Corrupt, NotFound, Unavailable
+
+from .certs import BUNDLES
 
 if TYPE_CHECKING:
     import urllib3
 
 _CHUNK: Final = 256 << 10
-_TIMEOUT_S: Final = 60.0
+_CONNECT_S: Final = 15.0
+_READ_S: Final = 60.0
 _REDIRECTS: Final = 5
+_CONNECTIONS: Final = 8
+
+
+class Proxies(msgspec.Struct, frozen=True, kw_only=True):
+    """How the caller's environment says that servers are reached; `none` are the hosts of no_proxy.
+
+    `ca_bundle`: a file of certificate authorities instead of the system's.
+    """
+
+    http: str = ""
+    https: str = ""
+    none: tuple[str, ...] = ()
+    ca_bundle: str = ""
+
+    def proxy_for(self, url: str) -> str:
+        """Give the proxy that leads to a URL, empty for none."""
+        scheme, _, rest = url.partition("://")
+        host = rest.partition("/")[0].rpartition("@")[2].lower()
+        name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+        for entry in self.none:
+            suffix = entry.strip().lower().lstrip(".")
+            if suffix and (suffix in ("*", name, host) or name.endswith(f".{suffix}")):
+                return ""
+        return self.https if scheme == "https" else self.http
 
 
 class Downloads:
-    """A pool of connections for several threads; `proxies` by scheme, as the caller's environment has them."""
+    """Connections that several threads share."""
 
-    def __init__(self, proxies: Mapping[str, str] | None = None) -> None:
+    def __init__(self, proxies: Proxies | None = None) -> None:
         """Open nothing yet."""
-        self._proxies = dict(proxies or {})
+        self._proxies = proxies or Proxies()
         self._pools: dict[str, urllib3.PoolManager] = {}
-
-    def _pool(self, url: str) -> "urllib3.PoolManager":
-        import urllib3
-
-        scheme = url.partition(":")[0]
-        proxy = self._proxies.get(scheme, "")
-        if proxy not in self._pools:
-            retries = urllib3.Retry(total=3, redirect=_REDIRECTS, backoff_factor=0.3)
-            timeout = urllib3.Timeout(connect=15.0, read=_TIMEOUT_S)
-            if proxy:
-                self._pools[proxy] = urllib3.ProxyManager(proxy, retries=retries, timeout=timeout, maxsize=8)
-            else:
-                self._pools[proxy] = urllib3.PoolManager(retries=retries, timeout=timeout, maxsize=8)
-        return self._pools[proxy]
+        self._open: set[urllib3.BaseHTTPResponse] = set()
+        self._lock = threading.Lock()
 
     def get(self, url: str, *, max_bytes: int) -> bytes:
         """Fetch a small file whole. Raises NotFound, Unavailable, Corrupt for one that is too large."""
-        data = bytearray()
-        for chunk in self._chunks(url):
-            data += chunk
-            if len(data) > max_bytes:
-                raise Corrupt(f"{url} is larger than {max_bytes} bytes")
-        return bytes(data)
+        return b"".join(self.stream(url, max_bytes=max_bytes))
 
-    def fetch(self, url: str, target: str, *, size: int, sha256: str) -> None:
-        """Fetch a file whose size and digest are known. Anything else leaves no trace. Raises Corrupt."""
-        staged = f"{target}.{os.urandom(6).hex()}.part"
-        digest, seen = hashlib.sha256(), 0
-        try:
-            with open(staged, "xb") as file:
-                for chunk in self._chunks(url):
-                    seen += len(chunk)
-                    if seen > size:
-                        raise Corrupt(f"{url} is larger than the {size} bytes that its index says")
-                    digest.update(chunk)
-                    file.write(chunk)
-            if seen != size or digest.hexdigest() != sha256:
-                raise Corrupt(
-                    f"{url} is not what its index says (size {seen} of {size}); the mirror is broken, use another"
-                )
-            os.replace(staged, target)
-        finally:
-            if os.path.lexists(staged):
-                os.unlink(staged)
-
-    def _chunks(self, url: str) -> Iterator[bytes]:
+    def stream(self, url: str, *, max_bytes: int, stopped: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
+        """Fetch a file piece by piece, as it is on the server. Raises like `get`, Cancelled as soon as `stopped`."""
         import urllib3
 
         try:
             response = self._pool(url).request("GET", url, preload_content=False, decode_content=False)
             try:
-                if response.status == 404:
+                with self._lock:
+                    self._open.add(response)
+                if stopped():
+                    raise Cancelled(f"{url} is not needed any more")
+                if response.status in (404, 410):
                     raise NotFound(f"{url} is not there")
                 if response.status != 200:
                     raise Unavailable(f"{url}: the server answered {response.status} {response.reason or ''}".rstrip())
-                yield from response.stream(_CHUNK)
+                seen = 0
+                for chunk in response.stream(_CHUNK, decode_content=False):
+                    seen += len(chunk)
+                    if stopped():
+                        raise Cancelled(f"{url} is not needed any more")
+                    if seen > max_bytes:
+                        raise Corrupt(f"{url} is larger than the {max_bytes} bytes that it may have")
+                    yield chunk
             finally:
+                with self._lock:
+                    self._open.discard(response)
+                # A connection is used again only if everything was read.
+                response.close()
                 response.release_conn()
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: a redirect to what is no URL
             raise Unavailable(
                 f"{url} cannot be fetched: {_reason(error)}; is there a network, and is the mirror right?"
             ) from None
+
+    def stop(self) -> None:
+        """End what other threads wait for at this moment; what they ask for later is for `stopped` to say."""
+        with self._lock:
+            for response in self._open:
+                with suppress(OSError, ValueError, RuntimeError):
+                    response.shutdown()
+
+    def _pool(self, url: str) -> "urllib3.PoolManager":
+        import urllib3
+
+        proxy = self._proxies.proxy_for(url)
+        if proxy not in self._pools:
+            retries = urllib3.Retry(
+                total=_REDIRECTS + 3,
+                connect=2,
+                read=2,
+                redirect=_REDIRECTS,
+                status=2,
+                status_forcelist=(500, 502, 503, 504),
+                backoff_factor=0.3,
+            )
+            timeout = urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
+            bundle = self._proxies.ca_bundle or next((path for path in BUNDLES if os.path.isfile(path)), None)
+            if proxy:
+                self._pools[proxy] = urllib3.ProxyManager(
+                    proxy, retries=retries, timeout=timeout, maxsize=_CONNECTIONS, ca_certs=bundle
+                )
+            else:
+                self._pools[proxy] = urllib3.PoolManager(
+                    retries=retries, timeout=timeout, maxsize=_CONNECTIONS, ca_certs=bundle
+                )
+        return self._pools[proxy]
 
 
 def _reason(error: Exception) -> str:

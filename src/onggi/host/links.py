@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import struct
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Final
 
 import msgspec
@@ -15,7 +15,6 @@ from onggi.plan.network import links
 from onggi.plan.network.netlink import Parts
 
 Address = IPv4Address | IPv6Address
-Subnet = IPv4Network | IPv6Network
 
 _RTM_F_CLONED: Final = 0x200
 _RTF_ADDRCONF: Final = 0x0004_0000
@@ -33,9 +32,9 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A route: where to, by which link, and whether it belongs to the table of local addresses."""
+    """An IPv4 route: where to, by which link, and whether it belongs to the table of local addresses."""
 
-    destination: Subnet
+    destination: IPv4Network
     link: int
     local: bool
 

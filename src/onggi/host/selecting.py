@@ -316,9 +316,82 @@ def make_parents(root: int, path: bytes, owner: tuple[int, int], *, mode: int = 
             pending = [step for step in target.split(b"/") if step not in (b"", b".")] + pending
             continue
         elif not stat.S_ISDIR(seen.st_mode):
-            raise InvalidArgument(f"cannot make the directory {shown(path)}: {shown(here)} is a file")
+            raise InvalidArgument(f"mkdir {shown(path)}: {shown(here)} is not a directory")
         current = here
     return current
+
+
+def find_missing(root: int, path: bytes) -> list[bytes]:
+    """Give what has to be made for a path to be there, deepest first, each by its true path."""
+    missing: list[bytes] = []
+    while path and look(root, path, follow=True) is None:
+        path, _, name = path.rpartition(b"/")
+        missing = [name, *(name + b"/" + below for below in missing)]
+    above = true_path(root, path) if missing else None
+    return [] if above is None else [_join(above, name) for name in reversed(missing)]
+
+
+def resolve_last(root: int, path: bytes) -> bytes:
+    """Follow a path whose last name is a symbolic link, be it one to nothing, inside the root."""
+    for _ in range(_MAX_LINKS):
+        seen = look(root, path)
+        if seen is None or not stat.S_ISLNK(seen.st_mode):
+            return path
+        parent = path.rpartition(b"/")[0]
+        fd = open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            target = os.readlink(b"", dir_fd=fd)
+        finally:
+            os.close(fd)
+        joined = target if target.startswith(b"/") else _join(parent, target)
+        above, _, name = os.path.normpath(b"/" + joined).lstrip(b"/").rpartition(b"/")
+        path = _join(true_path(root, above) or above, name)
+    raise InvalidArgument(f"{shown(path)} leads through too many symbolic links")
+
+
+def set_time(root: int, path: bytes, mtime_ns: int) -> None:
+    """Set the time of a directory beneath the root."""
+    fd = open_directory(root, path)
+    try:
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+    finally:
+        os.close(fd)
+
+
+def hide(root: int, path: bytes, cover: int, *, skip: Skip, enter: Enter) -> None:
+    """Put a whiteout into `cover` for everything below a path that is left out: an overlay of both lacks it."""
+    fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for entry in os.scandir(fd):
+            name = os.fsencode(entry.name)
+            source, is_directory = _join(path, name), entry.is_dir(follow_symlinks=False)
+            out = skip(source, is_directory)
+            if not is_directory or (out and not (enter(source) and _has_wanted(root, source, skip, enter))):
+                if out:
+                    os.mknod(name, stat.S_IFCHR, 0, dir_fd=cover)
+                continue
+            seen = entry.stat(follow_symlinks=False)
+            os.mkdir(name, stat.S_IMODE(seen.st_mode), dir_fd=cover)
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=cover)
+            try:
+                hide(root, source, below, skip=skip, enter=enter)
+                os.fchmod(below, stat.S_IMODE(seen.st_mode))
+                os.utime(below, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+            finally:
+                os.close(below)
+    finally:
+        os.close(fd)
+
+
+def _has_wanted(root: int, path: bytes, skip: Skip, enter: Enter) -> bool:
+    return next(_below(root, path, b"", skip, enter), None) is not None
+
+
+def is_chosen(root: int, path: bytes, is_directory: bool, *, skip: Skip, enter: Enter) -> bool:
+    """Tell whether a path is not left out, or is a directory with something below it that is not."""
+    if not skip(path, is_directory):
+        return True
+    return is_directory and enter(path) and _has_wanted(root, path, skip, enter)
 
 
 def read_prefix(root: int, path: bytes, size: int) -> bytes:
@@ -339,6 +412,8 @@ def true_path(root: int, path: bytes) -> bytes | None:
     try:
         top = os.readlink(through(root)).rstrip(b"/") + b"/"
         real = os.readlink(through(fd))
+        if real + b"/" == top:
+            return b""
         return real[len(top) :] if real.startswith(top) else real.lstrip(b"/")
     finally:
         os.close(fd)
@@ -350,6 +425,11 @@ def open_anything(root: int, path: bytes) -> int:
         return open_beneath(root, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown(path)} is not there") from None
+
+
+def is_directory(fd: int) -> bool:
+    """Tell whether an open handle is a directory."""
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
 
 
 def open_file(root: int, path: bytes) -> io.FileIO:

@@ -336,7 +336,8 @@ def _describe(op: ops.Op) -> str:
             return f"netlink: {op.text}" if op.text else f"netlink family {op.family}: {op.count} messages"
         case ops.Bind():
             address = f"[{op.address}]" if ":" in op.address else op.address
-            return f"hold port {address}:{op.port}/{'udp' if op.datagram else 'tcp'}"
+            port = f"{address}:{op.port or '<any free one>'}"
+            return f"hold port {port}/{'udp' if op.datagram else 'tcp'}"
         case ops.FilterDevices():
             return f"filter devices of %{op.cgroup} by {len(op.program) // 8} eBPF instructions"
         case ops.KillMembers():

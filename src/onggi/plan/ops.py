@@ -458,12 +458,17 @@ class Exec(Op, frozen=True, kw_only=True):
 
 
 class Netlink(Op, frozen=True, kw_only=True):
-    """Send prepared netlink messages and read their acknowledgements; `text` says what they ask for."""
+    """Send prepared netlink messages and read their acknowledgements; `text` says what they ask for.
+
+    With `keep` the socket stays open in that slot: to close one waits until what its transaction took out of
+    nf_tables is really gone (11 ms).
+    """
 
     family: int
     messages: Data
     count: int
     text: str = ""
+    keep: Slot | None = None
 
 
 class Bind(Op, frozen=True, kw_only=True):

@@ -94,7 +94,7 @@ def plan_limits(process: Process, facts: Facts) -> tuple[Op, ...]:
 def plan_privileges(
     process: Process, seccomp: LinuxSeccomp | None, facts: Facts, *, set_groups: bool
 ) -> tuple[Op, ...]:
-    """Plan the way from set-up rights down to the process's own.
+    """Plan the way from set-up rights down to the process's own, after the last descriptor is opened.
 
     `set_groups` is False where the user namespace forbids setgroups(2).
     """
@@ -114,6 +114,7 @@ def plan_privileges(
         raise InvalidArgument(f"process.user.additionalGids: {len(groups)} groups; at most {MAX_GROUPS} are possible")
     confined = bool(process.no_new_privileges)
     return (
+        SealDescriptors(),
         *(() if confined else filters),
         DropBounding(keep=sets.bounding),
         SetIds(uid=process.user.uid, gid=process.user.gid, groups=groups if set_groups else None),
@@ -128,12 +129,11 @@ def plan_privileges(
 
 
 def plan_exec(process: Process, *, init: bool) -> tuple[Op, ...]:
-    """Plan the end of the child: nothing survives but stdio."""
+    """Plan the end of the child; what it has open but stdio was sealed before."""
     argv = process.args
     if not argv or not argv[0]:
         raise InvalidArgument("no command specified: process.args is empty")
     return (
-        SealDescriptors(),
         *((ForkInit(),) if init else ()),
         Exec(candidates=exec_candidates(argv[0], process.env or ()), argv=argv, env=process.env or ()),
     )

@@ -12,6 +12,7 @@ _WRITES: Final[dict[type[Op], tuple[str, ...]]] = {
     ops.Listen: ("slot",),
     ops.Pipe: ("reader", "writer"),
     ops.Bind: ("slot",),
+    ops.Netlink: ("keep",),
     ops.Open: ("slot",),
     ops.Clone: ("pidfd", "proc"),
     ops.Adopt: ("pidfd", "proc"),
@@ -52,7 +53,8 @@ _READS: Final[dict[type[Op], tuple[str, ...]]] = {
 
 def written(op: Op) -> tuple[Slot, ...]:
     """List the slots that this op writes."""
-    return tuple(getattr(op, field) for field in _WRITES.get(type(op), ()))
+    slots = (getattr(op, field) for field in _WRITES.get(type(op), ()))
+    return tuple(slot for slot in slots if slot is not None)
 
 
 def read(op: Op) -> tuple[Slot, ...]:

@@ -235,7 +235,7 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
         case ops.Exec():
             w.add("EXEC", n, t, (), (), (op.candidates, op.argv, op.env))
         case ops.Netlink():
-            w.add("NETLINK", n, t, (), (op.family, op.count), w.holes(op.messages))
+            w.add("NETLINK", n, t, (op.keep,), (op.family, op.count), w.holes(op.messages))
         case ops.Bind():
             w.add("BIND", n, t, (op.slot,), (op.datagram, op.port), (op.address,))
         case ops.FilterDevices():

@@ -303,6 +303,23 @@ def _resources(request: ContainerRequest, resolved: Resolved) -> LinuxResources:
     )
 
 
+def resources_of(request: ContainerRequest, devices: Mapping[str, DeviceNode]) -> LinuxResources:
+    """Give the limits of a request alone, for a cgroup that is there: no device rules."""
+    resolved = Resolved(identity=Identity(), devices=devices, cgroups_path="")
+    return msgspec.structs.replace(_resources(request, resolved), devices=None)
+
+
+def merge_resources(old: ResourceRequest, new: ResourceRequest) -> ResourceRequest:
+    """Let what `new` says replace what `old` says."""
+    empty = ResourceRequest()
+    said = {
+        name: value
+        for name in ResourceRequest.__struct_fields__
+        if (value := getattr(new, name)) != getattr(empty, name)
+    }
+    return msgspec.structs.replace(old, **said)
+
+
 def _device_rules(request: ContainerRequest, resolved: Resolved) -> tuple[LinuxDeviceCgroup, ...]:
     if request.privileged:
         return (LinuxDeviceCgroup(allow=True, access="rwm"),)

@@ -186,3 +186,28 @@ def check_network(request: ContainerRequest) -> None:
     for text in request.extra_hosts:
         parse_extra_host(text)
     check_dns(request.dns)
+
+
+def print_request(request: ContainerRequest) -> bytes:
+    """Encode a request for the store. Arguments may be any bytes: what is no UTF-8 is kept as lone surrogates."""
+    try:
+        return msgspec.json.encode(request)
+    except UnicodeEncodeError:
+        import json  # slower, and rarely needed
+
+        return json.dumps(msgspec.to_builtins(request)).encode("ascii")
+
+
+def parse_request(data: bytes) -> ContainerRequest:
+    """Decode what `print_request` gave."""
+    try:
+        return _REQUEST.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        import json
+
+        return msgspec.convert(json.loads(data), type=ContainerRequest)
+
+
+_REQUEST: Final = msgspec.json.Decoder(ContainerRequest)

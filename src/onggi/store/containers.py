@@ -161,9 +161,13 @@ class Containers:
     def remove_locked(self, id: str, *, durable: bool = False) -> None:
         """The same for a caller that holds the container's lock."""
         self._root.make_room()
+        self.forget(id, durable=durable)
+        self._root.discard(self.directory(id))
+
+    def forget(self, id: str, *, durable: bool = False) -> None:
+        """Remove the row alone, in the transaction that goes on, if any; its directory is up to the caller."""
         with self._root.db.write(durable=durable) as db:
             db.execute("DELETE FROM containers WHERE id = ?", (id,))
-        self._root.discard(self.directory(id))
 
     def directory(self, id: str) -> str:
         """Where a container keeps what is not in its root file system."""

@@ -123,6 +123,11 @@ class Networks:
         found = self._select("WHERE owner = ?", (owner,))
         return found[0] if found else None
 
+    def owners(self) -> list[tuple[str, str | None]]:
+        """List who has an endpoint, and the lease that it belongs to, None for a container."""
+        with self._root.db.read() as db:
+            return list(db.execute("SELECT owner, lease FROM endpoints ORDER BY owner"))
+
     def taken_ports(self, protocol: str) -> set[int]:
         """List the ports of the host that are published, on whatever address."""
         with self._root.db.read() as db:

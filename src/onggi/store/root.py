@@ -8,6 +8,7 @@
     containers/<id>/            what a container keeps outside its root file system
     volumes/<name>/_data        volumes
     trash/                      renamed here, then unlinked
+    downloads/<sha256>          indices and packages of distributions, verified; what is here is not fetched again
     locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
     empty/{0,1}                 the lowers of overlays that would have too few
     reserve                     a mebibyte that a full disk leaves for the work of emptying it

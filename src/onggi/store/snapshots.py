@@ -16,7 +16,7 @@ lock can be had; hold, commit and remove wait for that.
     snapshots/<key>/work-<random>  made anew at each mount: a `volatile` one refuses to be used again
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Literal, Self
 
@@ -165,11 +165,23 @@ class Snapshots:
             self._discard_work(key)
         return self._layers.get(key)
 
-    def remove(self, key: str, *, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
-        """Remove it when it is released; one that is not there is fine. Raises Conflict if it stays in use."""
+    def remove(
+        self,
+        key: str,
+        *,
+        timeout_s: float = RELEASE_TIMEOUT_S,
+        durable: bool = False,
+        first: Callable[[], None] | None = None,
+    ) -> None:
+        """Remove it when it is released; one that is not there is fine. Raises Conflict if it stays in use.
+
+        `first` forgets what it belongs to, in the same transaction.
+        """
         self._root.make_room()
         with self._lock(key, timeout_s):
-            with self._root.db.write() as db:
+            with self._root.db.write(durable=durable) as db:
+                if first is not None:
+                    first()
                 if db.execute("SELECT 1 FROM layers WHERE place = ?", (f"snapshots/{key}",)).fetchone():
                     return  # it is a layer by now
                 self._refuse_if_used(key)

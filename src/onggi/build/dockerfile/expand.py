@@ -156,6 +156,13 @@ class Lexer:
         """Give the whole text and its words."""
         return self._until(_END, self._raw_escapes)
 
+    def text_or_none(self) -> str | None:
+        """Give the whole text, or None if it is not well-formed."""
+        try:
+            return self.run()[0]
+        except _Failed:
+            return None
+
     def words_or_none(self) -> list[str] | None:
         """Give the words, or None if the text is not well-formed."""
         try:

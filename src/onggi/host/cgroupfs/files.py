@@ -79,11 +79,11 @@ def wait_for_event(directory: str, name: str, value: int, deadline: float) -> bo
     try:
         poll = select.poll()
         poll.register(events, select.POLLPRI)
-        while f"{name} {value}\n" not in os.pread(events, 4096, 0).decode():
+        while f"{name} {value}\n" not in (text := os.pread(events, 4096, 0).decode()):
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if remaining <= 0 or (name == "frozen" and "populated 0\n" in text):
                 return False
-            poll.poll(remaining * 1000)
+            poll.poll(min(remaining, LONGEST_PAUSE_S) * 1000)  # of its removal the kernel does not tell
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise

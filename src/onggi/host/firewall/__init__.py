@@ -8,13 +8,15 @@ that is in use. Their comment is the bridge's name, by which they are found agai
 """
 
 from onggi.host.firewall import chains, legacy
-from onggi.host.firewall.table import drop_elements, ensure_table, has_table, list_elements, remove_table
+from onggi.host.firewall.table import drop_elements, ensure_table, has_table, is_whole, list_elements, remove_table
 
 __all__ = [
     "drop_elements",
     "ensure_accepts",
     "ensure_table",
+    "has_accepts",
     "has_table",
+    "is_whole",
     "list_elements",
     "missing_accepts",
     "other_drops",
@@ -36,6 +38,13 @@ def missing_accepts(bridge: str) -> list[str]:
     places = chains.places_for_accepts(chains.list_forward_chains())
     lacking = [f"{chain.table} {chain.name}" for chain in places if len(chains.tagged(chain, bridge)) != 2]
     return lacking + [program for program in legacy.programs_in_use() if legacy.lacks(program, bridge)]
+
+
+def has_accepts(bridge: str) -> bool:
+    """Tell whether a chain of others has accepts of ours."""
+    if any(chains.tagged(chain, bridge) for chain in chains.list_forward_chains() if chain.table == chains.TABLE):
+        return True
+    return any(legacy.has_any(program, bridge) for program in legacy.programs_in_use())
 
 
 def remove_accepts(bridge: str) -> int:

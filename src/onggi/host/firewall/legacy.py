@@ -36,11 +36,20 @@ def lacks(program: str, bridge: str) -> bool:
 
 def remove(program: str, bridge: str) -> int:
     """Take our accepts out; gives how many there were."""
-    ours = {_rule(place, way, bridge) for place in _PLACES for way in _WAYS}
-    found = [rule for rule in _rules(program) if rule in ours]
+    found = _ours(program, bridge)
     for rule in found:
         _run(program, "-D", *rule.split()[1:])
     return len(found)
+
+
+def has_any(program: str, bridge: str) -> bool:
+    """Tell whether an accept of ours is there."""
+    return bool(_ours(program, bridge))
+
+
+def _ours(program: str, bridge: str) -> list[str]:
+    ours = {_rule(place, way, bridge) for place in _PLACES for way in _WAYS}
+    return [rule for rule in _rules(program) if rule in ours]
 
 
 def _missing(program: str, bridge: str) -> list[tuple[str, str]]:

@@ -10,21 +10,21 @@ from onggi.plan.network.table import MAPS, Table, remove_elements
 
 def ensure_table(table: Table, root: str, elements: Sequence[nft.Element]) -> bool:
     """Make our table anew unless it is as it should be; `elements` are for that case. Tells whether it was made."""
-    if _is_whole(table, root):
+    if is_whole(table, root):
         return False
     with doing(f"make the nf_tables table {table.name}"), Netlink(NETFILTER) as netlink:
         netlink.act(table.make(root, elements))
     return True
 
 
-def _is_whole(table: Table, root: str) -> bool:
+def is_whole(table: Table, root: str) -> bool:
     """Compare the comment, which names the rules, and their number: somebody may have flushed a chain."""
     try:
         with Netlink(NETFILTER) as netlink:
             found = netlink.ask(nft.get_table(table.name))
             if _comment_of(found) != table.comment(root):
                 return False
-            return len(netlink.dump(nft.get_rules(nft.NFPROTO_INET, table.name))) == len(table.rules())
+            return len(netlink.dump(nft.get_rules(nft.NFPROTO_INET, table.name))) == table.size()
     except Refused as error:
         if error.errno == errno.ENOENT:
             return False
@@ -69,14 +69,23 @@ def list_elements(table: str) -> list[nft.Element]:
 
 
 def drop_elements(table: str, elements: Iterable[nft.Element]) -> None:
-    """Take elements out of our maps, each by itself: one that is not there is fine."""
+    """Take elements out of our maps; those that are not there are fine.
+
+    Looked for first: a transaction that fails waits for grace periods (11 ms an element).
+    """
     with doing(f"take a published port out of table {table}"), Netlink(NETFILTER) as netlink:
-        for element in elements:
-            try:
-                netlink.act(nft.batch(remove_elements(table, [element])))
-            except Refused as error:
-                if error.errno != errno.ENOENT:
-                    raise
+        present = [element for element in elements if _is_there(netlink, table, element)]
+        if present:
+            netlink.act(nft.batch(remove_elements(table, present)))
+
+
+def _is_there(netlink: Netlink, table: str, element: nft.Element) -> bool:
+    try:
+        return bool(netlink.ask(nft.get_element(table, element)))
+    except Refused as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
 
 
 def _element(name: str, entry: bytes) -> nft.Element:

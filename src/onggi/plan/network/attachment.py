@@ -92,8 +92,7 @@ def plan_attachment(at: Attachment) -> NetworkPlan:
     beside: list[Op] = [
         _plan_link(at),
         SetNamespace(slot=_NETNS, types=abi.CLONE_NEWNET),
-        Netlink(family=abi.NETLINK_ROUTE, messages=join([links.set_up("eth0")]), count=1, text="eth0 up"),
-        _plan_address(at.address4, at.subnet4),
+        _plan_address(at.address4, at.subnet4, up=True),
     ]
     if at.subnet6 is not None and at.address6 is not None:
         # A container may be without IPv6, by a sysctl of its own.
@@ -105,7 +104,9 @@ def plan_attachment(at: Attachment) -> NetworkPlan:
         closing = batch(remove_elements(at.table, elements))
         shown = ", ".join(f"{show_port(port)} to {port.container_port}" for port in at.ports)
         beside.append(_nft(opening, f"publish {shown} of {at.address4} in table {at.table}"))
-        after.append(_nft(closing, f"publish {shown} no longer", tolerate=(abi.ENOENT,)))
+        # The socket stays open until the launcher leaves: nobody waits for it then.
+        text = f"publish {shown} no longer"
+        after.append(_nft(closing, text, tolerate=(abi.ENOENT,), keep="nf_tables"))
         beside += _plan_forgetting(at.ports)
         after += [Close(slot=bind.slot) for bind in binds]
     before = (*binds, OpenPath(slot=_OWN, path="/proc/self/ns/net", flags=abi.OPEN_READ))
@@ -129,15 +130,21 @@ def _plan_link(at: Attachment) -> Netlink:
 
 
 def _plan_address(
-    address: IPv4Address | IPv6Address, subnet: IPv4Network | IPv6Network, tolerate: tuple[int, ...] = ()
+    address: IPv4Address | IPv6Address,
+    subnet: IPv4Network | IPv6Network,
+    *,
+    up: bool = False,
+    tolerate: tuple[int, ...] = (),
 ) -> Netlink:
     gateway = subnet[GATEWAY_NUMBER]
     messages = [
+        *([links.set_up("eth0")] if up else []),
         links.new_address(LinkHole(), address.packed, subnet.prefixlen),
         links.default_route(gateway.packed),
     ]
-    text = f"eth0 has {address}/{subnet.prefixlen}, route by {gateway}"
-    return Netlink(family=abi.NETLINK_ROUTE, messages=join(messages), count=2, text=text, tolerate=tolerate)
+    text = f"eth0 {'up, ' if up else ''}has {address}/{subnet.prefixlen}, route by {gateway}"
+    count = len(messages)
+    return Netlink(family=abi.NETLINK_ROUTE, messages=join(messages), count=count, text=text, tolerate=tolerate)
 
 
 def _plan_forgetting(ports: tuple[PublishedPort, ...]) -> list[Op]:
@@ -169,10 +176,15 @@ def forget_flows(*, six: bool, port: int) -> Parts:
     return message(_CT_DELETE, NLM_F_ACK, head, *flatten(nest(_CTA_TUPLE_ORIG, protocol), only))
 
 
-def _nft(messages: list[Parts], text: str, tolerate: tuple[int, ...] = ()) -> Netlink:
-    # The two edges of the batch are not acknowledged.
-    count = len(messages) - 2
-    return Netlink(family=abi.NETLINK_NETFILTER, messages=join(messages), count=count, text=text, tolerate=tolerate)
+def _nft(messages: list[Parts], text: str, *, tolerate: tuple[int, ...] = (), keep: str | None = None) -> Netlink:
+    return Netlink(
+        family=abi.NETLINK_NETFILTER,
+        messages=join(messages),
+        count=len(messages) - 2,  # the two edges of the batch are not acknowledged
+        text=text,
+        tolerate=tolerate,
+        keep=keep,
+    )
 
 
 def _show_mac(mac: bytes) -> str:

@@ -197,6 +197,11 @@ def get_elements(table: str, name: str) -> Parts:
     return request(GETSETELEM, NFPROTO_INET, NLM_F_DUMP, text(1, table), text(2, name))
 
 
+def get_element(table: str, element: Element) -> Parts:
+    """Ask for one element, by its key."""
+    return _elements(GETSETELEM, 0, table, element.map, [element], data=False)
+
+
 def new_rule(
     table: str,
     chain: str,

@@ -16,6 +16,7 @@ only: in `prerouting` a neighbour could address it (see forward and guard for th
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
@@ -42,6 +43,7 @@ _CHAINS: Final = (
     ("postrouting", ("nat", nft.POSTROUTING, 100)),
     ("forward", ("filter", nft.FORWARD, 0)),
 )
+_PER_REQUEST: Final = 500  # an attribute has at most 64 KiB
 _LOOPBACK4: Final = IPv4Network("127.0.0.0/8")
 _LOOPBACK6: Final = IPv6Network("::1/128")
 
@@ -67,8 +69,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     def comment(self, root: str) -> str:
         """Say whose table it is; a change of any rule changes the text."""
-        stamp = hashlib.sha256(plain(*self.rules())).hexdigest()[:12]
-        return f"Onggi, {root[:200]}; rules {stamp}"
+        return f"Onggi, {root[:200]}; rules {_stamp(self)[0]}"
+
+    def size(self) -> int:
+        """Give the number of its rules."""
+        return _stamp(self)[1]
 
     def make(self, root: str, elements: Sequence[nft.Element]) -> list[Parts]:
         """Encode the transaction that makes the table anew, in place of the one that may be there."""
@@ -127,6 +132,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return rules
 
 
+@lru_cache(maxsize=8)
+def _stamp(table: Table) -> tuple[str, int]:
+    """Asked for at every start, and a table is seldom another one than the last time."""
+    rules = table.rules()
+    return hashlib.sha256(plain(*rules)).hexdigest()[:12], len(rules)
+
+
 def element(port: PublishedPort, address: str) -> nft.Element:
     """Give the element of a published port; `address` is the container's, of the same family."""
     host, container = ip_address(port.host_ip), ip_address(address)
@@ -170,7 +182,11 @@ def _grouped(elements: Iterable[nft.Element]) -> list[tuple[str, list[nft.Elemen
     groups: dict[str, list[nft.Element]] = {}
     for each in elements:
         groups.setdefault(each.map, []).append(each)
-    return list(groups.items())
+    return [
+        (name, group[start : start + _PER_REQUEST])
+        for name, group in groups.items()
+        for start in range(0, len(group), _PER_REQUEST)
+    ]
 
 
 def _port(words: int) -> Parts:

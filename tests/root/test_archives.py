@@ -1,0 +1,255 @@
+"""Images as files: saved here and loaded there, and what skopeo and podman make of them."""
+
+import gzip
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final
+
+import pytest
+
+from onggi import Conflict, NotFound, OnggiError
+from onggi.build.events import Event
+from onggi.engine.archives import Loaded
+from onggi.engine.assemble import Engine
+from onggi.engine.builds import BuildRequest
+from tests.homes import IMAGE, Home
+
+DOCKERFILE: Final = f"""FROM {IMAGE} AS one
+RUN echo one > /one && ln /one /linked && ln -s one /soft && mkdir -m 1777 /sticky && chown 82:29 /one
+ENV A=1
+CMD ["cat", "/one"]
+FROM one AS two
+RUN rm /etc/group && echo two > /two
+CMD ["cat", "/one", "/two"]
+"""
+
+
+def save(engine: Engine, archive: Path, *refs: str) -> Path:
+    """Save images to a file."""
+    with archive.open("wb", buffering=0) as sink:
+        engine.images.save(refs, sink)
+    return archive
+
+
+def load(engine: Engine, archive: Path) -> list[Loaded]:
+    """Load an archive."""
+    with archive.open("rb", buffering=0) as source:
+        return list(engine.images.load(source))
+
+
+def build(home: Home, target: str, *tags: str) -> str:
+    """Build one of the stages."""
+    events: list[Event] = []
+    request = BuildRequest(text=DOCKERFILE.encode(), target=target, tags=tags, network="none")
+    return str(home.engine.builds.build(request, events.append).id)
+
+
+@pytest.fixture
+def pair(new_home: Callable[[str], Home]) -> tuple[Home, Home]:
+    """Give two state roots; the first has two images that share layers."""
+    here, there = new_home("here"), new_home("there")
+    build(here, "one", "my/one:1", "my/one:latest")
+    build(here, "two", "two:2")
+    there.engine.images.remove(IMAGE)
+    return here, there
+
+
+def tool(*command: str | Path) -> str:
+    """Run somebody else's program."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, (command, done.stderr[-2000:])
+    return done.stdout
+
+
+def skopeo() -> str:
+    """Find skopeo."""
+    found = shutil.which("skopeo")
+    if found is None:
+        pytest.skip("needs skopeo: apt-get install skopeo")
+    return found
+
+
+# -- between two of ours -----------------------------------------------------------------------------------
+
+
+def test_there_and_back_with_equal_ids(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    here, there = pair
+    archive = save(here.engine, tmp_path / "a.tar", "my/one:1", "two:2")
+    loaded = load(there.engine, archive)
+    assert [[ref.familiar for ref in item.references] for item in loaded] == [["my/one:1"], ["two:2"]]
+    for name in ("my/one:1", "two:2"):
+        assert there.engine.images.get(name).id == here.engine.images.get(name).id
+        diff_ids = [
+            [layer.diff_id for layer in home.engine.images.layers(home.engine.images.get(name))] for home in pair
+        ]
+        assert diff_ids[0] == diff_ids[1]
+    container = there.start(image="two:2")
+    assert there.output(container) == "one\ntwo\n"
+    script = (
+        "stat -c '%n %h %u:%g %a' /one; stat -c '%n %a' /sticky; readlink /soft; echo $A; test -e /etc/group; echo $?"
+    )
+    looked = there.start("sh", "-c", script, image="two:2")
+    assert there.output(looked).splitlines() == ["/one 2 82:29 644", "/sticky 1777", "one", "1", "1"]
+    # What was loaded is saved again byte for byte, and what is here already is not taken twice.
+    again = save(there.engine, tmp_path / "b.tar", "my/one:1", "two:2")
+    assert again.read_bytes() == archive.read_bytes()
+    before = sorted(str(path) for path in (there.root / "blobs").rglob("*"))
+    load(there.engine, archive)
+    assert sorted(str(path) for path in (there.root / "blobs").rglob("*")) == before
+    for home in pair:
+        home.assert_consistent()
+
+
+def test_shared_layers_are_in_the_archive_once(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    here, _ = pair
+    both = save(here.engine, tmp_path / "both.tar", "my/one:1", "two:2")
+    with tarfile.open(both) as tar:
+        names = tar.getnames()
+        manifest = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+        layout = json.load(tar.extractfile("oci-layout") or io.BytesIO())
+    assert len(names) == len(set(names))
+    assert layout == {"imageLayoutVersion": "1.0.0"}
+    one, two = (set(entry["Layers"]) for entry in manifest)
+    assert one < two
+    assert [entry["RepoTags"] for entry in manifest] == [["my/one:1"], ["two:2"]]
+
+
+@pytest.mark.parametrize("compress", ["gzip", "zstd", "xz"])
+def test_compressed_archives(pair: tuple[Home, Home], tmp_path: Path, compress: str) -> None:
+    here, there = pair
+    archive = save(here.engine, tmp_path / "a.tar", "two:2")
+    packed = tmp_path / "packed"
+    if compress == "gzip":
+        packed.write_bytes(gzip.compress(archive.read_bytes(), 1))
+    elif shutil.which(compress) is None:
+        pytest.skip(f"needs {compress}")
+    else:
+        with packed.open("wb") as out:
+            subprocess.run([compress, "-1", "-c", archive], stdout=out, check=True)
+    (item,) = load(there.engine, packed)
+    assert item.image.id == here.engine.images.get("two:2").id
+
+
+def test_a_damaged_archive_is_refused_and_leaves_nothing(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    here, there = pair
+    archive = save(here.engine, tmp_path / "a.tar", "two:2")
+    whole = archive.read_bytes()
+    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+    at = whole.index(b"root:x:0:0")
+    (tmp_path / "flipped").write_bytes(whole[:at] + b"ROOT" + whole[at + 4 :])
+    (tmp_path / "text").write_text("no archive at all\n" * 100)
+    (tmp_path / "empty").write_bytes(b"")
+    for name in ("cut", "flipped", "text", "empty"):
+        with pytest.raises(OnggiError):
+            load(there.engine, tmp_path / name)
+        assert there.engine.images.list() == []
+    there.engine.images.collect()
+    assert [path for path in (there.root / "blobs").rglob("*") if path.is_file()] == []
+    there.engine.system.check(repair=True)
+    there.assert_consistent()
+
+
+def test_names_that_are_not_here(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nothing"):
+        save(pair[0].engine, tmp_path / "x.tar", "nothing")
+
+
+def test_what_a_container_uses_is_not_removed(pair: tuple[Home, Home]) -> None:
+    here, _ = pair
+    container = here.start("sleep", "60", image="two:2")
+    with pytest.raises(Conflict, match="image is being used by running container"):
+        here.engine.images.remove("two:2", force=True)
+    container.remove(force=True)
+    names, gone = here.engine.images.remove("two:2")
+    assert names == ("two:2",)
+    assert gone is not None
+    with pytest.raises(NotFound):
+        here.engine.images.get("two:2")
+    assert here.output(here.start("cat", "/one", image="my/one")) == "one\n"
+
+
+def test_the_command_line(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    here, there = pair
+    here.ok("save", "-o", str(tmp_path / "a.tar"), "my/one:1")
+    assert "Loaded image: my/one:1" in there.ok("load", "-i", str(tmp_path / "a.tar"))
+    piped = subprocess.run(
+        f"{here.installed.onggi} --root {here.root} save two:2 | {here.installed.onggi} --root {there.root} load",
+        shell=True, capture_output=True, text=True, check=True, env=here.environment(),
+    )  # fmt: skip
+    assert "Loaded image: two:2" in piped.stdout
+    ids = [set(home.ok("images", "-q").split()) for home in pair]
+    assert ids[1] == ids[0] - {here.image.id.hex[:12]}
+    exported = tmp_path / "e.tar"
+    id = there.ok("create", "two:2").strip()
+    there.ok("export", "-o", str(exported), id)
+    assert there.ok("import", str(exported), "flat:1").startswith("sha256:")
+    assert there.ok("run", "--rm", "--network", "none", "flat:1", "cat", "/two") == "two\n"
+
+
+# -- with others ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_skopeo_reads_ours(pair: tuple[Home, Home], tmp_path: Path, transport: str) -> None:
+    program = skopeo()
+    here, _ = pair
+    archive = save(here.engine, tmp_path / "a.tar", "two:2")
+    config = here.engine.images.config("two:2")
+    seen: dict[str, Any] = json.loads(tool(program, "inspect", "--config", f"{transport}:{archive}"))
+    assert seen["rootfs"]["diff_ids"] == [str(id) for id in config.diff_ids]
+    assert seen["config"]["Cmd"] == ["cat", "/one", "/two"]
+    assert seen["config"]["Env"][-1] == "A=1"
+    raw: dict[str, Any] = json.loads(tool(program, "inspect", f"{transport}:{archive}"))
+    assert len(raw["Layers"]) == len(config.diff_ids)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["oci-archive:{}:x:9", "docker-archive:{}:x:9", "--dest-compress --dest-compress-format=zstd oci-archive:{}:x:9"],
+    ids=["oci", "docker", "oci-zstd"],
+)
+def test_what_skopeo_wrote_loads(pair: tuple[Home, Home], tmp_path: Path, target: str) -> None:
+    program = skopeo()
+    here, there = pair
+    archive = save(here.engine, tmp_path / "a.tar", "two:2")
+    copied = tmp_path / "copied.tar"
+    *flags, destination = target.format(copied).split()
+    tool(program, "--insecure-policy", "copy", *flags, f"oci-archive:{archive}", destination)
+    (item,) = load(there.engine, copied)
+    assert item.image.id == here.engine.images.get("two:2").id
+    assert there.output(there.start(image=str(item.image.id))) == "one\ntwo\n"
+    # Others compressed its layers: what is saved again is what came in.
+    again = save(there.engine, tmp_path / "again.tar", str(item.image.id))
+    assert json.loads(tool(program, "inspect", "--config", f"oci-archive:{again}"))["rootfs"]["diff_ids"]
+    there.assert_consistent()
+
+
+def test_podman_loads_and_runs_ours(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    program = shutil.which("podman")
+    if program is None:
+        pytest.skip("needs podman: apt-get install podman")
+    here, there = pair
+    archive = save(here.engine, tmp_path / "a.tar", "two:2", "my/one:1")
+    runroot = mkdtemp(prefix="p")  # podman wants a short one
+    podman = [program, "--root", str(tmp_path / "podman"), "--runroot", runroot, "--storage-driver", "vfs"]
+    try:
+        said = tool(*podman, "load", "-i", archive)
+        assert "two:2" in said
+        ids = dict(
+            line.split() for line in tool(*podman, "images", "--no-trunc", "--format", "{{.Tag}} {{.ID}}").splitlines()
+        )
+        assert ids["2"] == str(here.engine.images.get("two:2").id)
+        tool(*podman, "save", "--format", "docker-archive", "-o", tmp_path / "theirs.tar", "localhost/two:2")
+        (item,) = load(there.engine, tmp_path / "theirs.tar")
+        assert there.output(there.start(image=str(item.image.id))) == "one\ntwo\n"
+        diff_ids = there.engine.images.config(str(item.image.id)).diff_ids
+        assert diff_ids == here.engine.images.config("two:2").diff_ids
+    finally:
+        subprocess.run([*podman, "rmi", "-a", "-f"], capture_output=True, check=False)
+        shutil.rmtree(runroot, ignore_errors=True)
