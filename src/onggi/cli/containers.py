@@ -104,7 +104,7 @@ def run(state: State, /, **options: Any) -> int:
             with suppress(NotFound):  # folding may have been faster
                 containers.remove(container.id, force=True, volumes=True)
         raise
-    spawner.carry()
+    return spawner.carry()
 
 
 def _streams(names: tuple[str, ...], interactive: bool) -> int:
@@ -183,7 +183,7 @@ def start(
     except BaseException:
         spawner.close()
         raise
-    spawner.carry()
+    return spawner.carry()
 
 
 @click.command(cls=Command)
@@ -379,7 +379,7 @@ def exec_(state: State, /, **options: Any) -> int:
     except BaseException:
         spawner.close()
         raise
-    spawner.carry()
+    return spawner.carry()
 
 
 @click.command(cls=Command)

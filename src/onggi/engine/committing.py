@@ -62,7 +62,9 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
 def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]]:
     """List what a container has changed about its image: (A, C or D, path)."""
     if container.snapshot is None:
-        raise Conflict(f"container {container.id[:12]} runs in a directory of the host: there is nothing to compare with")
+        raise Conflict(
+            f"container {container.id[:12]} runs in a directory of the host: there is nothing to compare with"
+        )
     files = context.files
     with ExitStack() as stack:
         upper = files.open_directory(context.root.place("snapshots", container.snapshot, "fs"))
