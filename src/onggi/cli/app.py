@@ -33,6 +33,9 @@ class State:
         return self._engine
 
 
+pass_state: Final = click.make_pass_decorator(State)
+
+
 class Command(click.Command):
     """A command whose help goes to the caller."""
 

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 import click
 
 from onggi.base.errors import InvalidArgument
-from onggi.cli.app import Command, Group, State
+from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.progress import choose_progress
 from onggi.host.http import Proxies
-
-pass_state = click.make_pass_decorator(State)
 
 
 def register(cli: Group) -> None:

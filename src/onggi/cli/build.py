@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.cli.app import Command, Group, State
+from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.progress import choose_progress
 
 if TYPE_CHECKING:
     from onggi.engine.builds import BuildRequest
-
-pass_state = click.make_pass_decorator(State)
 
 
 def register(cli: Group) -> None:

@@ -10,14 +10,12 @@ import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import human_size, parse_time
-from onggi.cli.app import Command, Group, State
+from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.render import age, each, json_lines, table
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import History
 from onggi.spec.reference import parse_reference
 from onggi.store.images import Image
-
-pass_state = click.make_pass_decorator(State)
 
 
 def register(cli: Group) -> None:

@@ -6,15 +6,13 @@ import click
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.cli.app import Command, Group, State
+from onggi.cli.app import Command, Group, State, pass_state
 from onggi.host.probe import probe_facts
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.explain import explain_plan
 from onggi.plan.facts import Facts
 from onggi.plan.rootfs import Directory
 from onggi.spec.runtime import parse_spec
-
-pass_state = click.make_pass_decorator(State)
 
 
 def register(cli: Group) -> None:
