@@ -4,6 +4,7 @@ import click
 
 from onggi.base.errors import NotFound
 from onggi.cli.app import Command, Group, State, pass_state
+from onggi.cli.completion import CONTAINER
 from onggi.cli.render import each
 from onggi.cli.running import attach, create, exec_, run, start
 from onggi.cli.showing import inspect, logs, port, ps, stats, top
@@ -26,7 +27,7 @@ def register(cli: Group) -> None:
 @click.command(cls=Command)
 @click.option("-s", "--signal", "name", default=None, help="Signal to send first")
 @click.option("-t", "--timeout", "--time", type=int, default=None, help="Seconds until it is killed")
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def stop(state: State, /, containers: tuple[str, ...], name: str | None, timeout: int | None) -> int:
     """Stop running containers."""
@@ -36,7 +37,7 @@ def stop(state: State, /, containers: tuple[str, ...], name: str | None, timeout
 
 @click.command(cls=Command)
 @click.option("-s", "--signal", "name", default="KILL", help="Signal to send")
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def kill(state: State, /, containers: tuple[str, ...], name: str) -> int:
     """Send a signal to running containers."""
@@ -47,7 +48,7 @@ def kill(state: State, /, containers: tuple[str, ...], name: str) -> int:
 @click.command(cls=Command)
 @click.option("-s", "--signal", "name", default=None, help="Signal to send first")
 @click.option("-t", "--timeout", "--time", type=int, default=None, help="Seconds until it is killed")
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def restart(state: State, /, containers: tuple[str, ...], name: str | None, timeout: int | None) -> int:
     """Stop containers and start them again."""
@@ -63,7 +64,7 @@ def restart(state: State, /, containers: tuple[str, ...], name: str | None, time
 
 
 @click.command(cls=Command)
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def pause(state: State, /, containers: tuple[str, ...]) -> int:
     """Freeze all processes of containers."""
@@ -71,7 +72,7 @@ def pause(state: State, /, containers: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def unpause(state: State, /, containers: tuple[str, ...]) -> int:
     """Let frozen containers go on."""
@@ -79,7 +80,7 @@ def unpause(state: State, /, containers: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def wait(state: State, /, containers: tuple[str, ...]) -> int:
     """Wait until containers have ended, then print their exit codes."""
@@ -92,7 +93,7 @@ def wait(state: State, /, containers: tuple[str, ...]) -> int:
 @click.command(cls=Command)
 @click.option("-f", "--force", is_flag=True, help="Kill it where it runs")
 @click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too")
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def rm(state: State, /, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
     """Remove containers."""
@@ -109,7 +110,7 @@ def rm(state: State, /, containers: tuple[str, ...], force: bool, volumes: bool)
 
 
 @click.command(cls=Command)
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @click.argument("name")
 @pass_state
 def rename(state: State, /, container: str, name: str) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import human_size, parse_time
 from onggi.cli.app import Command, Group, State, pass_state
+from onggi.cli.completion import CONTAINER, IMAGE
 from onggi.cli.render import age, each, json_lines, table
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import History
@@ -77,7 +78,7 @@ def _time(text: str | None) -> int:
 @click.command(cls=Command)
 @click.option("-q", "--quiet", is_flag=True, help="Print only ids")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short")
-@click.argument("image")
+@click.argument("image", type=IMAGE)
 @pass_state
 def history(state: State, /, image: str, quiet: bool, no_trunc: bool) -> int:
     """Show the steps that made an image, and what each added."""
@@ -108,7 +109,7 @@ def history(state: State, /, image: str, quiet: bool, no_trunc: bool) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("image")
+@click.argument("image", type=IMAGE)
 @click.argument("name")
 @pass_state
 def tag(state: State, /, image: str, name: str) -> int:
@@ -119,7 +120,7 @@ def tag(state: State, /, image: str, name: str) -> int:
 
 @click.command(cls=Command)
 @click.option("-f", "--force", is_flag=True, help="Even if containers that do not run use it")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", type=IMAGE, nargs=-1, required=True)
 @pass_state
 def rmi(state: State, /, images: tuple[str, ...], force: bool) -> int:
     """Remove images."""
@@ -179,7 +180,7 @@ def _open(state: State, path: str | None) -> BinaryIO:
 
 @click.command(cls=Command)
 @click.option("-o", "--output", default=None, metavar="FILE", help="Write to this file instead of stdout")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", type=IMAGE, nargs=-1, required=True)
 @pass_state
 def save(state: State, /, images: tuple[str, ...], output: str | None) -> int:
     """Write images to an archive, which is an OCI layout and a docker-archive at once."""
@@ -223,7 +224,7 @@ def import_(state: State, /, file: str, name: str | None, message: str) -> int:
 
 @click.command(cls=Command)
 @click.option("-o", "--output", default=None, metavar="FILE", help="Write to this file instead of stdout")
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @pass_state
 def export(state: State, /, container: str, output: str | None) -> int:
     """Write the root file system of a container as a tar."""
@@ -237,7 +238,7 @@ def export(state: State, /, container: str, output: str | None) -> int:
 @click.option("-a", "--author", default="", help="Author")
 @click.option("-m", "--message", default="", help="Comment in the image's history")
 @click.option("-p", "--pause", default=True, type=bool, help="Pause the container meanwhile")
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @click.argument("name", required=False)
 @pass_state
 def commit(state: State, /, container: str, name: str | None, author: str, message: str, pause: bool) -> int:
@@ -249,7 +250,7 @@ def commit(state: State, /, container: str, name: str | None, author: str, messa
 
 
 @click.command(cls=Command)
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", type=IMAGE, nargs=-1, required=True)
 @pass_state
 def inspect(state: State, /, images: tuple[str, ...]) -> int:
     """Describe images in full, as JSON."""

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from onggi.cli import bootstrap, build, containers, images, system
+from onggi.cli import bootstrap, build, completion, containers, images, system
 from onggi.cli.app import Group, State, run_command
 from onggi.cli.caller import LocalCaller
 from onggi.engine.assemble import Engine
@@ -28,12 +28,15 @@ images.register(cli)
 build.register(cli)
 bootstrap.register(cli)
 system.register(cli)
+completion.register(cli)
 
 
 def main() -> NoReturn:
     """Run the command line of this process."""
     arguments = sys.argv[1:]
     caller = LocalCaller()
+    if question := caller.env.get(completion.VARIABLE):
+        sys.exit(completion.answer(cli, State(caller, Engine), question))
     if not caller.env.get("ONGGI_NO_DAEMON"):
         leave_warm(arguments)
     code = run_command(cli, arguments, State(caller, Engine))

@@ -8,6 +8,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, State, pass_state
 from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
+from onggi.cli.completion import CONTAINER, IMAGE
 from onggi.cli.flags import RUN_OPTIONS, make_request, with_options
 from onggi.cli.render import each
 from onggi.engine.sessions import Session
@@ -47,7 +48,7 @@ def _attach_request(request: ContainerRequest, streams: int, keys: bytes, *, pro
 @click.option("--detach-keys", default=None, help="Keys that detach, such as ctrl-p,ctrl-q")
 @click.option("--sig-proxy", default=True, type=bool, help="Pass signals on to the container")
 @click.option("--explain", is_flag=True, help="Print what would be done, and do nothing")
-@click.argument("image")
+@click.argument("image", type=IMAGE)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_state
 def run(state: State, /, **options: Any) -> int:
@@ -123,7 +124,7 @@ def _write_cidfile(path: str | None, id: str, state: State) -> None:
 
 @click.command(cls=Command, context_settings=PASS_ON)
 @with_options(RUN_OPTIONS)
-@click.argument("image")
+@click.argument("image", type=IMAGE)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_state
 def create(state: State, /, **options: Any) -> int:
@@ -139,7 +140,7 @@ def create(state: State, /, **options: Any) -> int:
 @click.option("-a", "--attach", "attached", is_flag=True, help="Attach stdout and stderr, and pass signals on")
 @click.option("-i", "--interactive", is_flag=True, help="Attach stdin too")
 @click.option("--detach-keys", default=None, help="Keys that detach, such as ctrl-p,ctrl-q")
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def start(
     state: State, /, containers: tuple[str, ...], attached: bool, interactive: bool, detach_keys: str | None
@@ -174,7 +175,7 @@ def start(
 @click.option("-w", "--workdir", default=None, help="Working directory inside the container")
 @click.option("--privileged", is_flag=True, help="Give it all capabilities")
 @click.option("--detach-keys", default=None, help="Keys that detach, such as ctrl-p,ctrl-q")
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_state
 def exec_(state: State, /, **options: Any) -> int:
@@ -215,7 +216,7 @@ def exec_(state: State, /, **options: Any) -> int:
 @click.option("--no-stdin", is_flag=True, help="Leave stdin alone")
 @click.option("--sig-proxy", default=True, type=bool, help="Pass signals on to the container")
 @click.option("--detach-keys", default=None, help="Keys that detach, such as ctrl-p,ctrl-q")
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @pass_state
 def attach(state: State, /, container: str, no_stdin: bool, sig_proxy: bool, detach_keys: str | None) -> int:
     """Attach this terminal to a running container."""

@@ -7,6 +7,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import bytes_size, parse_duration, parse_time
 from onggi.cli.app import Command, State, pass_state
+from onggi.cli.completion import CONTAINER
 from onggi.cli.images import image_document
 from onggi.cli.inspect import container_document
 from onggi.cli.render import address, age, json_lines, published, quoted_command, status, table
@@ -54,7 +55,7 @@ def ps(state: State, /, every: bool, quiet: bool, no_trunc: bool, last: int, lat
 @click.option("-n", "--tail", default="all", help="Only the last N records")
 @click.option("-t", "--timestamps", is_flag=True, help="Show times")
 @click.option("--since", default=None, help="Only later ones: a time or a duration such as 10m")
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @pass_state
 def logs(state: State, /, container: str, follow: bool, tail: str, timestamps: bool, since: str | None) -> int:
     """Show what a container has printed."""
@@ -80,7 +81,7 @@ def _since(text: str | None) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("containers", nargs=-1, required=True)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
 @pass_state
 def inspect(state: State, /, containers: tuple[str, ...]) -> int:
     """Describe containers or images in full, as JSON."""
@@ -99,7 +100,7 @@ def inspect(state: State, /, containers: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("containers", nargs=-1)
+@click.argument("containers", type=CONTAINER, nargs=-1)
 @pass_state
 def stats(state: State, /, containers: tuple[str, ...]) -> int:
     """Show once what running containers use."""
@@ -124,7 +125,7 @@ def stats(state: State, /, containers: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @pass_state
 def top(state: State, /, container: str) -> int:
     """List the processes of a container."""
@@ -134,7 +135,7 @@ def top(state: State, /, container: str) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("container")
+@click.argument("container", type=CONTAINER)
 @click.argument("port", required=False)
 @pass_state
 def port(state: State, /, container: str, port: str | None) -> int:
