@@ -9,6 +9,7 @@ import click
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
+from onggi.cli.flags import wants_host_certs
 from onggi.cli.progress import choose_progress
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def register(cli: Group) -> None:
 @click.option("--progress", default="auto", help="How to show progress: auto, tty, plain, json or quiet")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the image's id")
 @click.option("--iidfile", default=None, metavar="FILE", help="Write the image's id to this file")
-@click.option("--host-certs", is_flag=True, help="Give RUN the host's certificate authorities")
+@click.option("--host-certs/--no-host-certs", default=None, help="Give RUN the host's certificate authorities")
 @click.argument("context", required=False)
 @pass_state
 def build(state: State, /, **options: Any) -> int:
@@ -111,7 +112,7 @@ def _request(options: dict[str, Any], state: State) -> "BuildRequest":
         platform=options["platform"],
         no_cache=options["no_cache"],
         epoch=_epoch(caller.env.get("SOURCE_DATE_EPOCH")),
-        host_certs=options["host_certs"],
+        host_certs=wants_host_certs(options, caller),
     )
 
 

@@ -9,6 +9,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound, NotSupported
 from onggi.base.units import parse_size
 from onggi.cli.caller import Caller
+from onggi.cli.config import read_config
 from onggi.plan.abi import RLIMITS
 from onggi.spec.container import (
     DEFAULT_SHM_BYTES,
@@ -112,6 +113,9 @@ RUN_OPTIONS: Final = (
     _value("--log-driver", help="Log: json-file or none"),
     _list("--log-opt", help="max-size=BYTES, max-file=NUMBER"),
     _flag("--rootfs", help="IMAGE is a directory to run in instead"),
+    click.option(
+        "--host-certs/--no-host-certs", default=None, help="Give it the host's certificate authorities, by a bind mount"
+    ),
     _value("--isolation", help="Wall around the container: namespaces"),
 )
 
@@ -184,9 +188,16 @@ def make_request(
         uid_map=tuple(_id_map(text) for text in options["uidmap"]),
         gid_map=tuple(_id_map(text) for text in options["gidmap"] or options["uidmap"]),
         cgroup_parent=options["cgroup_parent"] or "",
+        host_certs=wants_host_certs(options, caller),
         log=_log(options),
         **security,
     )
+
+
+def wants_host_certs(options: Options, caller: Caller) -> bool:
+    """Take the flag, else what the machine's configuration says."""
+    asked: bool | None = options["host_certs"]
+    return read_config(caller).host_certs if asked is None else asked
 
 
 def _refuse(options: Options) -> None:

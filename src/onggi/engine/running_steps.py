@@ -20,7 +20,7 @@ from onggi.engine.networks import attach_lease, release
 from onggi.engine.resolving import write_step_files
 from onggi.engine.starting import ensure_refuge
 from onggi.host.attach import STDERR, STDOUT, Attachment
-from onggi.host.certs import CERT_VARIABLES, find_host_certs
+from onggi.host.certs import host_certs_mount
 from onggi.host.locks import take_lock
 from onggi.host.reading import Stat
 from onggi.host.selecting import find_missing, look
@@ -152,19 +152,16 @@ class StepRunner:
 
     def _request(self, step: RunStep) -> ContainerRequest:
         added = tuple(name for name in BUILD_CAPABILITIES if name not in CAPABILITIES)
-        env = (*step.env, *step.proxies)
-        if self._host_certs:
-            path = find_host_certs()
-            env = (*env, *(f"{name}={path.target}" for name in CERT_VARIABLES))
         return ContainerRequest(
             entrypoint=(),
             command=step.argv,
-            env=env,
+            env=(*step.env, *step.proxies),
             user=step.user,
             workdir=step.workdir,
             hostname=HOSTNAME,
             network={"default": "bridge"}.get(step.network, step.network),
             cap_add=added,
+            host_certs=self._host_certs,
             log=LogRequest(driver="none"),
         )
 
@@ -174,8 +171,7 @@ class StepRunner:
         """Give the mounts of a step. What is bound is named by its descriptor, which the launcher inherits."""
         mounts = list(write_step_files(self._context, run, self._request(step), step.hosts, at))
         if self._host_certs:
-            certs = find_host_certs()
-            mounts.append(Mount(destination=certs.target, type="bind", source=certs.source, options=("rbind", "ro")))
+            mounts.append(host_certs_mount())
         if step.script is not None:
             target, content = step.script
             self._context.files.put(f"{run}/script", content.encode("utf-8", "surrogateescape"), mode=0o755)

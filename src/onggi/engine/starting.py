@@ -17,6 +17,7 @@ from onggi.engine.context import Context
 from onggi.engine.identity import find_identity
 from onggi.engine.networks import attach_container, preview_attachment, release
 from onggi.engine.resolving import network_mounts, write_network_files
+from onggi.host.certs import host_certs_mount
 from onggi.host.cgroupfs.files import write_or_explain
 from onggi.host.devices import DeviceNode, list_devices, look_up_devices
 from onggi.host.locks import probe_lock, take_lock
@@ -29,7 +30,7 @@ from onggi.plan.rootfs import Directory, Overlay
 from onggi.runtime.bundle import Resolved, make_spec
 from onggi.spec.container import ContainerRequest, DeviceRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
-from onggi.spec.runtime import Spec
+from onggi.spec.runtime import Mount, Spec
 from onggi.store.containers import Container
 
 Spawn = Callable[[Plan, Sequence[int], Facts], int]
@@ -138,7 +139,7 @@ def explain_launch(
         },
         devices=find_devices(request),
         joined=joined,
-        files=network_mounts(context, id),
+        files=(*network_mounts(context, id), *_certs(request)),
         cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{id}",
     )
     spec = make_spec(id, request, image, resolved, facts)
@@ -189,13 +190,17 @@ def _prepare(
         sources=sources,
         devices=find_devices(request),
         joined=joined,
-        files=write_network_files(context, container, request, at),
+        files=(*write_network_files(context, container, request, at), *_certs(request)),
         cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{container.id}",
     )
     spec = make_spec(container.id, request, image, resolved, facts)
     plan = plan_container(spec, root, supervision, facts, network=_network_of(at))
     cgroups = plan_directories(resolved.cgroups_path, facts.cgroup)
     return Prepared(spec=spec, plan=plan, inherited=tuple(inherited), cgroups=cgroups)
+
+
+def _certs(request: ContainerRequest) -> tuple[Mount, ...]:
+    return (host_certs_mount(),) if request.host_certs else ()
 
 
 def _supervision(

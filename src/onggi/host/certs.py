@@ -3,9 +3,8 @@
 import os
 from typing import Final
 
-import msgspec
-
 from onggi.base.errors import NotFound
+from onggi.spec.runtime import Mount
 
 BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
@@ -17,16 +16,9 @@ TARGET: Final = "/dev/onggi-host-certs.crt"  # in a tmpfs: no trace of it in the
 CERT_VARIABLES: Final = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE")
 
 
-class HostCerts(msgspec.Struct, frozen=True):
-    """A bundle of the host, and where a container sees it."""
-
-    source: str
-    target: str = TARGET
-
-
-def find_host_certs() -> HostCerts:
-    """Find the host's bundle. Raises NotFound."""
+def host_certs_mount() -> Mount:
+    """Bind the host's bundle, read-only, to where CERT_VARIABLES point. Raises NotFound."""
     for path in BUNDLES:
         if os.path.isfile(path):
-            return HostCerts(os.path.realpath(path))
+            return Mount(destination=TARGET, type="bind", source=os.path.realpath(path), options=("rbind", "ro"))
     raise NotFound(f"--host-certs: this host has no bundle of certificate authorities (looked at {', '.join(BUNDLES)})")

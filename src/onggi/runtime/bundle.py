@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from onggi.base.errors import InvalidArgument
+from onggi.host import certs
 from onggi.host.devices import DeviceNode
 from onggi.plan import abi
 from onggi.plan.devices import DEFAULT_DEVICE_RULES
@@ -168,6 +169,8 @@ def environment_of(
     variables: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if request.tty:
         variables["TERM"] = "xterm"
+    if request.host_certs:
+        variables |= dict.fromkeys(certs.CERT_VARIABLES, certs.TARGET)
     for entry in (*(image.env or ()), *request.env):
         name, equals, value = entry.partition("=")
         if equals:

@@ -153,6 +153,7 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     uid_map: tuple[IdMapRequest, ...] = ()
     gid_map: tuple[IdMapRequest, ...] = ()
     cgroup_parent: str = ""
+    host_certs: bool = False  # show it the host's certificate authorities
     log: LogRequest = LogRequest()
 
 
