@@ -126,10 +126,11 @@ def test_labels_do_not_miss(site: Site) -> None:
         ({"files": {"a": "changed\n"}}, 3, "a"),
         ({"args": {"WORD": "x"}}, 2, "WORD"),
         ({"dockerfile": STEPS.replace("> /both", "> /elsewhere")}, 2, "the command changed"),
+        ({"dockerfile": STEPS.replace("COPY a b", "RUN mkdir /src; touch /src/a /src/b #")}, 3, "another instruction"),
         ({"mode": 0o600}, 3, "a"),
         ({"no_cache": True}, 3, ""),
     ],
-    ids=["file", "argument", "instruction", "mode", "no-cache"],
+    ids=["file", "argument", "command", "instruction", "mode", "no-cache"],
 )
 def test_why_a_step_missed(site: Site, change: dict[str, Any], ran: int, reason: str) -> None:
     site.write({"a": "A\n", "b": "B\n"})

@@ -7,10 +7,13 @@ uses. Never of times, labels, ports or the default command: they change no file.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from onggi.build.graph import CopyStep, RunStep, Step, WorkdirStep
+
+_KIND: Final = "the kind of instruction"
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -66,9 +69,8 @@ def step_key(parent: str, step: Step, platform: str, inputs: dict[str, str]) -> 
             }
         case WorkdirStep():
             parts = {"the path": action.path, "the user": action.user}
-    parts.update(inputs)
-    kind = type(action).__name__
-    words = [kind, parent, platform]
+    parts |= {_KIND: type(action).__name__, **inputs}
+    words = [parent, platform]
     for name in sorted(parts):
         words += [name, parts[name]]
     return Key(hash_words(words), {"what came before": parent, **parts})
@@ -76,6 +78,8 @@ def step_key(parent: str, step: Step, platform: str, inputs: dict[str, str]) -> 
 
 def explain_miss(old: dict[str, str], new: dict[str, str]) -> str:
     """Say in a few words why a step that ran before has to run again."""
+    if old.get(_KIND) != new.get(_KIND):
+        return "another instruction was here"
     changed = [name for name, value in new.items() if old.get(name) != value]
     gone = [name for name in old if name not in new]
     if "what came before" in changed and len(changed) == 1 and not gone:
