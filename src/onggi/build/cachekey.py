@@ -78,7 +78,7 @@ def step_key(parent: str, step: Step, platform: str, inputs: dict[str, str]) -> 
 
 def explain_miss(old: dict[str, str], new: dict[str, str]) -> str:
     """Say in a few words why a step that ran before has to run again."""
-    if old.get(_KIND) != new.get(_KIND):
+    if old.get(_KIND, new[_KIND]) != new[_KIND]:
         return "another instruction was here"
     changed = [name for name, value in new.items() if old.get(name) != value]
     gone = [name for name in old if name not in new]

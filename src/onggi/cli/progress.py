@@ -1,17 +1,23 @@
 """A build's events for people and programs: live on a terminal, a line each elsewhere, JSON lines for tools."""
 
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from onggi.build.events import Event, Note, StepCached, StepDone, StepOutput, StepStarted
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
 _TAIL_LINES: Final = 6
-_WIDTH: Final = 110
+_TIME_WIDTH: Final = 9
+_CONTROL: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Progress(Protocol):
@@ -109,8 +115,8 @@ class _Line(msgspec.Struct):
 class TerminalProgress:
     """A line per step, those that run with their time and last output, redrawn in place."""
 
-    def __init__(self) -> None:
-        """Begin to draw on stderr."""
+    def __init__(self, console: "Console | None" = None) -> None:
+        """Begin to draw, on stderr unless a console is given."""
         from rich.console import Console
         from rich.live import Live
 
@@ -118,8 +124,8 @@ class TerminalProgress:
         self._notes: list[str] = []
         self._lock = threading.Lock()
         self._started_ns = time.time_ns()
-        self._console = Console(file=sys.stderr, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw, transient=True)
+        self._console = console or Console(file=sys.stderr, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw_last, transient=True)
         self._live.start()
 
     def tell(self, event: Event) -> None:
@@ -136,7 +142,7 @@ class TerminalProgress:
                     self._lines[event.step] = _Line(title=event.title, started_ns=event.at_ns, why=event.why)
                 case StepOutput():
                     line = self._lines[event.step]
-                    text = event.data.decode("utf-8", "replace").replace("\r", "\n")
+                    text = printable(event.data.decode("utf-8", "replace").replace("\r", "\n"))
                     line.tail = [*line.tail, *(part for part in text.split("\n") if part.strip())][-_TAIL_LINES:]
                 case StepDone():
                     line = self._lines[event.step]
@@ -147,29 +153,42 @@ class TerminalProgress:
         self._live.stop()
         self._console.print(self._draw())
 
-    def _draw(self) -> Any:
+    def _draw_last(self) -> "Text":
+        """Draw what fits on the screen, the newest at the bottom."""
+        from rich.text import Text
+
+        head, *rest = self._draw().split("\n")
+        return Text("\n").join([head, *rest[-max(1, self._console.height - 2) :]])
+
+    def _draw(self) -> "Text":
         from rich.text import Text
 
         with self._lock:
             lines, notes = list(self._lines.values()), list(self._notes)
         now = time.time_ns()
         done = sum(1 for line in lines if line.duration_ns is not None)
-        text = Text(f"[+] Building {(now - self._started_ns) / 1e9:.1f}s ({done}/{len(lines)})\n", style="blue")
+        text = Text(f"[+] Building {(now - self._started_ns) / 1e9:.1f}s ({done}/{len(lines)})", style="blue")
         for note in notes:
-            text.append(f" {note}\n", style="yellow")
+            text.append(f"\n {note}", style="yellow")
+        width = max(1, self._console.width - _TIME_WIDTH)
         for line in lines:
             running = line.duration_ns is None
             spent = (now - line.started_ns if running else line.duration_ns or 0) / 1e9
             mark = "CACHED " if line.cached else "ERROR " if line.error else ""
-            title = f" => {mark}{line.title}"[:_WIDTH]
+            title = f" => {mark}{printable(line.title)}".replace("\n", " ")[:width]
             style = "red" if line.error else "default" if running else "blue"
-            text.append(f"{title:<{_WIDTH}}{spent:>7.1f}s\n", style=style)
+            text.append(f"\n{title:<{width}}{spent:>{_TIME_WIDTH - 1}.1f}s", style=style)
             if line.why:
-                text.append(f" => => runs again: {line.why}\n", style="dim")
+                text.append(f"\n => => runs again: {printable(line.why)}"[:width], style="dim")
             if running or line.error:
                 for part in line.tail:
-                    text.append(f" => => # {part}\n"[:_WIDTH], style="dim")
+                    text.append(f"\n => => # {part}"[:width], style="dim")
         return text
+
+
+def printable(text: str) -> str:
+    """Take out what would move the cursor or change the terminal: a build's output is not ours."""
+    return _CONTROL.sub("", text).expandtabs()
 
 
 def choose_progress(kind: str, *, terminal: bool, write: Callable[[str], None]) -> Progress:
