@@ -1,0 +1,1 @@
+"""The benchmark: Onggi and its peers as whole processes, measured in turn."""
