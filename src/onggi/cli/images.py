@@ -2,21 +2,15 @@
 
 import os
 import sys
-import time
 from typing import Any, BinaryIO
 
 import click
-import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.base.units import human_size, parse_time
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import CONTAINER, IMAGE
-from onggi.cli.render import age, each, json_lines, table
-from onggi.spec.digest import DiffID
-from onggi.spec.image_config import History
-from onggi.spec.reference import parse_reference
-from onggi.store.images import Image
+from onggi.cli.image_showing import history, images, inspect
+from onggi.cli.render import each
 
 
 def register(cli: Group) -> None:
@@ -39,73 +33,6 @@ def register(cli: Group) -> None:
     cli.add_command(group)
     cli.add_command(commit)
     cli.add_command(export)
-
-
-@click.command(cls=Command)
-@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
-@pass_state
-def images(state: State, /, quiet: bool, no_trunc: bool) -> int:
-    """List images."""
-    now = time.time_ns()
-    rows = []
-    for image in state.engine.images.list():
-        id = str(image.id) if no_trunc else image.id.hex[:12]
-        made = _created(state, image)
-        for reference in image.references or ("",):
-            name = parse_reference(reference) if reference else None
-            familiar, tag = (name.familiar_name, name.tag or "<none>") if name else ("<none>", "<none>")
-            rows.append((familiar, tag, id, age(made, now) if made else "N/A", human_size(image.size_bytes, 3)))
-    if quiet:
-        state.caller.out("".join(f"{id}\n" for id in dict.fromkeys(row[2] for row in rows)))
-        return 0
-    state.caller.out(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
-    return 0
-
-
-def _created(state: State, image: Image) -> int:
-    created = state.engine.images.config(str(image.id)).created
-    return _time(created)
-
-
-def _time(text: str | None) -> int:
-    try:
-        return parse_time(text) if text else 0
-    except InvalidArgument:
-        return 0
-
-
-@click.command(cls=Command)
-@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
-@click.argument("image", type=IMAGE)
-@pass_state
-def history(state: State, /, image: str, quiet: bool, no_trunc: bool) -> int:
-    """Show the steps that made an image, and what each added."""
-    found = state.engine.images.get(image)
-    config = state.engine.images.config(image)
-    layers = list(state.engine.images.layers(found))
-    steps = config.history or ()
-    if not steps:
-        rows_of: list[tuple[int, History | None]] = [(layer.size_bytes, None) for layer in layers]
-    else:
-        sizes = iter([layer.size_bytes for layer in layers])
-        rows_of = [(0 if step.empty_layer else next(sizes, 0), step) for step in steps]
-    now = time.time_ns()
-    rows = []
-    for number, (size, entry) in enumerate(reversed(rows_of)):
-        id = (str(found.id) if no_trunc else found.id.hex[:12]) if number == 0 else "<missing>"
-        made = _time(entry.created) if entry else 0
-        text = (entry.created_by or "") if entry else ""
-        if not no_trunc and len(text) > 45:
-            text = text[:44] + "…"
-        comment = (entry.comment or "") if entry else ""
-        rows.append((id, age(made, now) if made else "N/A", text, human_size(size, 3), comment))
-    if quiet:
-        state.caller.out("".join(f"{row[0]}\n" for row in rows))
-        return 0
-    state.caller.out(table(("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"), rows))
-    return 0
 
 
 @click.command(cls=Command)
@@ -247,38 +174,3 @@ def commit(state: State, /, container: str, name: str | None, author: str, messa
     image = state.engine.containers.commit(container, name=name, author=author, message=message, pause=pause)
     state.caller.out(f"{image.id}\n")
     return 0
-
-
-@click.command(cls=Command)
-@click.argument("images", type=IMAGE, nargs=-1, required=True)
-@pass_state
-def inspect(state: State, /, images: tuple[str, ...]) -> int:
-    """Describe images in full, as JSON."""
-    documents, code = [], 0
-    for ref in images:
-        try:
-            documents.append(image_document(state, ref))
-        except NotFound:
-            state.caller.err(f"Error: No such image: {ref}\n")
-            code = 1
-    state.caller.out(json_lines(documents))
-    return code
-
-
-def image_document(state: State, ref: str) -> dict[str, Any]:
-    """Describe one image as `docker image inspect` does. Raises NotFound."""
-    image = state.engine.images.get(ref)
-    config = state.engine.images.config(str(image.id))
-    names = [parse_reference(reference) for reference in image.references]
-    return {
-        "Id": str(image.id),
-        "RepoTags": [name.familiar for name in names if name.tag],
-        "RepoDigests": [name.familiar for name in names if name.digest],
-        "Created": config.created or "",
-        "Author": config.author or "",
-        "Architecture": config.architecture,
-        "Os": config.os,
-        "Size": image.size_bytes,
-        "Config": msgspec.to_builtins(config.config) if config.config else {},
-        "RootFS": {"Type": "layers", "Layers": [str(DiffID(diff_id)) for diff_id in config.diff_ids]},
-    }

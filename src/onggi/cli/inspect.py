@@ -1,14 +1,40 @@
 """The document that `inspect` prints: Docker's names, what Onggi knows."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
+from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import format_time
+from onggi.cli.image_document import image_document
 from onggi.cli.network_document import bindings_document, network_document
 from onggi.engine.assemble import Engine
 from onggi.runtime.bundle import command_line
 
+KINDS: Final = ("container", "image")
 
-def container_document(engine: Engine, ref: str) -> dict[str, Any]:
+
+def find_document(
+    engine: Engine, ref: str, *, kind: str | None, size: bool, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Describe the first object of this name, or the one of this kind. Raises NotFound."""
+    if kind in (None, "container"):
+        try:
+            return container_document(engine, ref, size=size)
+        except NotFound:
+            if kind is not None:
+                raise
+    try:
+        document = image_document(engine, ref)
+    except (NotFound, InvalidArgument):
+        if kind is not None:
+            raise
+        raise NotFound(f"Error: No such object: {ref}") from None
+    if size:
+        warn("WARNING: --size ignored for image\n")
+    return document
+
+
+def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[str, Any]:
     """Describe one container as `docker container inspect` does. Raises NotFound."""
     container = engine.containers.get(ref)
     request = engine.containers.request(container.id)

@@ -1,32 +1,66 @@
 """Tables and times as `docker` prints them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
 from onggi.base.errors import OnggiError
 from onggi.base.units import human_duration
 from onggi.cli.app import State
-from onggi.engine.networks import NetworkSettings
 from onggi.spec.ports import PublishedPort
 from onggi.store.containers import Container
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out columns, three spaces apart."""
-    every = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(row[column]) for row in every) for column in range(len(header))]
-    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every)
-    return "".join(f"{line}\n" for line in lines)
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, minimum: int = 10) -> str:
+    """Lay out columns under their headers."""
+    return tabulate([header, *rows], minimum=minimum)
 
 
-def json_lines(document: object) -> str:
+def tabulate(lines: Sequence[Sequence[str]], *, minimum: int = 10, padding: int = 3, ended: bool = False) -> str:
+    """Align cells as Go's text/tabwriter does: the last cell of a line belongs to no column.
+
+    A column goes on as long as lines have it, is at least `minimum` wide, and `padding` apart from the next.
+    The last of `ended` lines is what follows the last end of a line.
+    """
+    widths = [[0] * (len(line) - 1) for line in lines]
+    for column in range(max((len(width) for width in widths), default=0)):
+        first = 0
+        while first < len(lines):
+            last = first
+            while last < len(lines) and len(widths[last]) > column:
+                last += 1
+            if last > first:
+                widest = max(display_width(line[column]) for line in lines[first:last])
+                for width in widths[first:last]:
+                    width[column] = max(minimum, widest + padding)
+            first = last + 1
+    text = "\n".join(map(_aligned, lines, widths))
+    return text if ended else f"{text}\n"
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell + " " * (width - display_width(cell)) for cell, width in zip(cells, widths, strict=False))
+    return "".join(padded) + cells[-1]
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
+
+
+def json_document(document: object, *, indent: int = 4) -> str:
     """Print a document as Docker does; what is no UTF-8 in it becomes U+FFFD, since JSON cannot carry it."""
     try:
         data = msgspec.json.encode(document)
     except UnicodeEncodeError:
         data = msgspec.json.encode(_readable(msgspec.to_builtins(document)))
-    return msgspec.json.format(data, indent=4).decode() + "\n"
+    return msgspec.json.format(data, indent=indent).decode() + "\n"
 
 
 def _readable(value: object) -> object:
@@ -55,12 +89,44 @@ def status(container: Container, now_ns: int) -> str:
             return other.capitalize()
 
 
-def quoted_command(words: Sequence[str], *, whole: bool) -> str:
-    """`"sh -c 'sleep 1'"`, cut to 20 characters unless `whole`."""
-    text = " ".join(words)
-    if not whole and len(text) > 20:
-        text = text[:19] + "…"
-    return f'"{text}"'
+def ellipsis(text: str, width: int) -> str:
+    """Cut a text to what fits in `width` columns of a terminal."""
+    if display_width(text) <= width:
+        return text
+    kept = ""
+    for char in text:
+        if display_width(kept + char) > width - 1:
+            break
+        kept += char
+    return f"{kept}…"
+
+
+def command_text(words: Sequence[str]) -> str:
+    """A command on one line, as Docker lists it: words with spaces in single quotes."""
+    return " ".join([*words[:1], *(f"'{word}'" if " " in word else word for word in words[1:])])
+
+
+def zone_of(env: Mapping[str, str]) -> tzinfo | None:
+    """Give the caller's zone; None is the host's."""
+    name = env.get("TZ", "").removeprefix(":")
+    if not name:
+        return None
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def local_time(time_ns: int, env: Mapping[str, str]) -> datetime:
+    """Give a time in the caller's zone, in whole seconds."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).astimezone(zone_of(env))
+
+
+def go_time(time_ns: int, env: Mapping[str, str]) -> str:
+    """`2024-05-01 10:00:00 +0200 CEST`, as Go prints a time."""
+    return local_time(time_ns, env).strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
 def each(state: State, refs: Sequence[str], action: Callable[[str], object], *, echo: bool = True) -> int:
@@ -82,10 +148,3 @@ def address(port: PublishedPort) -> str:
     """`0.0.0.0:8080`, `[::]:8080`."""
     host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
     return f"{host}:{port.host_port}"
-
-
-def published(settings: NetworkSettings | None) -> str:
-    """The column PORTS of `ps`."""
-    if settings is None:
-        return ""
-    return ", ".join(f"{address(port)}->{port.container_port}/{port.protocol}" for port in settings.ports)

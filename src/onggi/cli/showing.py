@@ -1,6 +1,7 @@
 """Commands that show containers: ps, logs, inspect, stats, top, port."""
 
 import time
+from typing import Any
 
 import click
 
@@ -8,45 +9,62 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import bytes_size, parse_duration, parse_time
 from onggi.cli.app import Command, State, pass_state
 from onggi.cli.completion import CONTAINER
-from onggi.cli.images import image_document
-from onggi.cli.inspect import container_document
-from onggi.cli.render import address, age, json_lines, published, quoted_command, status, table
+from onggi.cli.container_list import COLUMNS, FILTERS, RAW, TABLE, Listed, select
+from onggi.cli.documents import FORMAT_HELP as DOCUMENT_FORMAT_HELP
+from onggi.cli.documents import show_documents
+from onggi.cli.filters import filter_option, parse_filters
+from onggi.cli.inspect import KINDS, find_document
+from onggi.cli.listing import Listing, listing_options, needs, render_listing
+from onggi.cli.quoting import quote
+from onggi.cli.render import address, table
 from onggi.host.processes import process_command
-from onggi.runtime.bundle import command_line
 
 
 @click.command(cls=Command)
 @click.option("-a", "--all", "every", is_flag=True, help="Show stopped ones too")
-@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@filter_option(FILTERS)
 @click.option("-n", "--last", type=int, default=-1, help="Show the last N, whatever their state")
 @click.option("-l", "--latest", is_flag=True, help="Show the last one, whatever its state")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@click.option("-q", "--quiet", is_flag=True, help="Print only ids")
+@click.option("-s", "--size", is_flag=True, help="Show what they have written, and that with the image")
+@listing_options
 @pass_state
-def ps(state: State, /, every: bool, quiet: bool, no_trunc: bool, last: int, latest: bool) -> int:
+def ps(
+    state: State,
+    /,
+    every: bool,
+    filters: tuple[str, ...],
+    last: int,
+    latest: bool,
+    no_trunc: bool,
+    quiet: bool,
+    size: bool,
+    format: str,
+    as_json: bool,
+) -> int:
     """List containers."""
-    last = 1 if latest else last
-    engine = state.engine
-    found = engine.containers.list(every=every or last > 0)
-    found = found[:last] if last > 0 else found
-    if quiet:
-        state.caller.out("".join(f"{c.id if no_trunc else c.id.short}\n" for c in found))
-        return 0
-    now = time.time_ns()
-    rows = []
-    for c in found:
-        words = command_line(engine.containers.request(c.id), engine.containers.image_defaults(c))
-        rows.append(
-            (
-                c.id if no_trunc else c.id.short,
-                c.image_ref or engine.containers.request(c.id).rootfs,
-                quoted_command(words, whole=no_trunc),
-                age(c.created_ns, now),
-                status(c, now),
-                published(engine.containers.network(c.id)) if c.state in ("running", "paused") else "",
-                c.name or "",
-            )
+    wanted = parse_filters(filters, FILTERS)
+    if quiet and format and format != "raw":
+        state.caller.err("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
+        format = ""
+    sized = size or needs(format, "Size")
+    engine, now_ns = state.engine, time.time_ns()
+    found = [
+        Listed(
+            engine=engine, container=container, now_ns=now_ns, env=state.caller.env, truncate=not no_trunc, sized=sized
         )
-    state.caller.out(table(("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"), rows))
+        for container in engine.containers.list(every=True)
+    ]
+    listing = Listing(
+        kind="container",
+        columns=COLUMNS,
+        default=(*TABLE, "Size") if size else TABLE,
+        items=select(found, wanted, every=every, last=1 if latest and last == -1 else last),
+        raw=RAW + ("size: {{.Size}}\n" if size else ""),
+        raw_quiet="container_id: {{.ID}}",
+    )
+    state.caller.out(render_listing(listing, format=format, quiet=quiet, as_json=as_json))
     return 0
 
 
@@ -81,22 +99,20 @@ def _since(text: str | None) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
+@click.option("-f", "--format", "format", default="", metavar="FORMAT", help=DOCUMENT_FORMAT_HELP)
+@click.option("-s", "--size", is_flag=True, help="Measure what a container has written")
+@click.option("--type", "kind", default=None, help=f"Look only for one of {', '.join(KINDS)}")
+@click.argument("objects", type=CONTAINER, nargs=-1, required=True)
 @pass_state
-def inspect(state: State, /, containers: tuple[str, ...]) -> int:
-    """Describe containers or images in full, as JSON."""
-    documents, code = [], 0
-    for ref in containers:
-        try:
-            documents.append(container_document(state.engine, ref))
-        except NotFound:
-            try:
-                documents.append(image_document(state, ref))
-            except NotFound:
-                state.caller.err(f"Error: No such object: {ref}\n")
-                code = 1
-    state.caller.out(json_lines(documents))
-    return code
+def inspect(state: State, /, objects: tuple[str, ...], format: str, size: bool, kind: str | None) -> int:
+    """Describe containers, images and other objects in full, as JSON."""
+    if kind is not None and kind not in KINDS:
+        raise InvalidArgument(f"unknown type: {quote(kind)}: must be one of {', '.join(map(quote, KINDS))}")
+
+    def find(ref: str) -> dict[str, Any]:
+        return find_document(state.engine, ref, kind=kind, size=size, warn=state.caller.err)
+
+    return show_documents(state, objects, find, format)
 
 
 @click.command(cls=Command)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Final
 
 import msgspec
 
@@ -32,9 +31,6 @@ from onggi.store.content import Ingest
 from onggi.store.images import Image
 from onggi.store.tar.decompress import Source
 from onggi.store.tar.pack import Sink, pack_layer, pack_tree
-
-MADE: Final = frozenset({b"dev", b"etc", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf", b"proc", b"sys"})
-"""What every start of a container makes to mount on; Docker keeps these in a layer of their own, and shows none."""
 
 
 @contextmanager
@@ -79,7 +75,16 @@ def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]
             stack.callback(files.close, lowers[-1])
         below = open_merged(lowers, context.root.place("empty"))
         stack.callback(files.close, below)
-        return list_changes(upper, below, made=MADE)
+        return list(list_changes(upper, below))
+
+
+def size_of(context: Context, container: Container) -> tuple[int, int]:
+    """Measure what a container has written, and that together with its image, in bytes."""
+    if container.snapshot is None:
+        return 0, 0
+    written = context.files.tree_bytes(context.root.place("snapshots", container.snapshot, "fs"))
+    layers = context.snapshots.get(container.snapshot).layers
+    return written, written + sum(context.layers.get(layer).size_bytes for layer in layers)
 
 
 def export_container(context: Context, container: Container, sink: Sink) -> None:

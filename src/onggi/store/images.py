@@ -23,7 +23,10 @@ from .root import StateRoot
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that is here; `layers` are ids, lowest first; `size_bytes` is what they hold together."""
+    """An image that is here; `layers` are ids, lowest first; `size_bytes` is what they hold together.
+
+    `tagged_ns` is when it got its newest name, 0 without one.
+    """
 
     id: Digest
     manifest: Digest | None
@@ -31,6 +34,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...]
     layers: tuple[str, ...]
     size_bytes: int
+    tagged_ns: int
 
 
 class Images:
@@ -199,7 +203,7 @@ def _image(db: Connection, id: Digest) -> Image:
     row = db.execute("SELECT manifest, created_ns FROM images WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise NotFound(f"No such image: {id}")
-    references = db.execute("SELECT reference FROM tags WHERE image = ? ORDER BY reference", (id,)).fetchall()
+    tags = db.execute("SELECT reference, created_ns FROM tags WHERE image = ? ORDER BY reference", (id,)).fetchall()
     layers = db.execute(
         "SELECT layer, size FROM image_layers JOIN layers ON layers.id = layer WHERE image = ? ORDER BY position", (id,)
     ).fetchall()
@@ -207,9 +211,10 @@ def _image(db: Connection, id: Digest) -> Image:
         id=id,
         manifest=Digest(row[0]) if row[0] else None,
         created_ns=row[1],
-        references=tuple(reference for (reference,) in references),
+        references=tuple(reference for reference, _ in tags),
         layers=tuple(layer for layer, _ in layers),
         size_bytes=sum(size for _, size in layers),
+        tagged_ns=max((created_ns for _, created_ns in tags), default=0),
     )
 
 
