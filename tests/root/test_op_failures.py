@@ -258,6 +258,22 @@ child_case(
     name="OpenProc",
 )
 child_case(
+    Open(slot="x", origin=NewFs(type="overlay", source="overlay")),
+    errno.EPERM,
+    "open x = new overlay: operation not permitted (op 2 of 5); that needs CAP_SYS_ADMIN: run Onggi as root on the "
+    "host, or in a container that is --privileged",
+    NOTHING,
+    name="OpenOverlayUnprivileged",
+)
+child_case(
+    Open(slot="x", origin=NewFs(type="devpts", source="devpts", options=(("newinstance", None), ("gid", "5")))),
+    errno.EINVAL,
+    "open x = new devpts [newinstance,gid=5]: invalid argument (op 1 of 4); the user namespace has no group 5 (tty), "
+    "to which terminals belong; map it",
+    namespaces=abi.CLONE_NEWUSER | abi.CLONE_NEWNS,
+    name="OpenDevpts",
+)
+child_case(
     AttachRoot(slot="x"), errno.EBADF, "mount %x over /: bad file descriptor (op 1 of 4)", namespaces=abi.CLONE_NEWNS
 )
 child_case(

@@ -10,7 +10,7 @@ import msgspec
 from onggi.base.errors import InvalidArgument
 
 # What every container gets anew, or must not share.
-_OWN: Final = frozenset({"pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"})
+_OWN: Final = frozenset({"pts", "ptmx", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"})
 
 
 class DeviceNode(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,11 +5,12 @@ looking into a root file system that nobody runs: users, `cp`, `diff`, `export`.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Sequence
 from typing import Final
 
-from onggi.base.errors import NotSupported
+from onggi.base.errors import NotSupported, PermissionDenied
 
 from .oserrors import explain_oserror
 
@@ -35,12 +36,7 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
     """
     if len(lowers) < _FEWEST_LOWERS:
         raise ValueError("overlayfs takes no fewer than two lower layers without an upper")
-    try:
-        context = _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
-    except OSError as error:
-        raise NotSupported(
-            f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)"
-        ) from None
+    context = _open_overlay()
     try:
         for lower in lowers:
             _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
@@ -52,6 +48,18 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
         raise explain_oserror(error, "mount", "an overlay of the layers") from None
     finally:
         os.close(context)
+
+
+def _open_overlay() -> int:
+    try:
+        return _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
+    except OSError as error:
+        words = f"cannot mount overlayfs: {os.strerror(error.errno or 0).lower()}"
+        if error.errno == errno.EPERM:
+            raise PermissionDenied(
+                f"{words}; that needs CAP_SYS_ADMIN: run Onggi as root on the host, or in a --privileged container"
+            ) from None
+        raise NotSupported(f"{words}; this kernel has it as a module, if at all: modprobe overlay") from None
 
 
 def open_merged(lowers: Sequence[int], empty: str) -> int:
@@ -74,12 +82,7 @@ def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
     For build steps: what is written through the descriptor is in `upper` once it is closed.
     """
     directories: list[int] = []
-    try:
-        context = _call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), _CLOEXEC)
-    except OSError as error:
-        raise NotSupported(
-            f"this host cannot mount overlayfs: {error.strerror}; load the module (modprobe overlay)"
-        ) from None
+    context = _open_overlay()
     try:
         for lower in lowers:
             _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)

@@ -387,6 +387,10 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
                 "a new /sys is given only to the owner of the network namespace, and that is another user namespace; "
                 "join the user namespace that made the network namespace, or bind /sys"
             )
+        case ops.Open(origin=ops.NewFs(type="overlay")) if errno == _EPERM:
+            return "that needs CAP_SYS_ADMIN: run Onggi as root on the host, or in a container that is --privileged"
+        case ops.Open(origin=ops.NewFs(type="overlay")) if errno == errno_names.ENODEV:
+            return "this kernel has overlayfs as a module, if at all: modprobe overlay"
         case ops.Open(origin=ops.NewFs(type="overlay")):
             return (
                 "the layers or the upper directory lie on a file system that overlayfs refuses; "
@@ -394,6 +398,8 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             )
         case ops.Open(origin=ops.NewFs(type=name)) if errno == errno_names.ENODEV:
             return f"this kernel has no file system {name}"
+        case ops.Open(origin=ops.NewFs(type="devpts")) if errno == errno_names.EINVAL:
+            return "the user namespace has no group 5 (tty), to which terminals belong; map it"
         case ops.Open(origin=ops.NewFs()) if errno == errno_names.EINVAL:
             return "the file system does not know one of the options"
         case ops.Open(origin=ops.Tree(at=None)) if errno == _ENOENT:
