@@ -175,11 +175,20 @@ class Home:
         def settled() -> bool:
             self.engine.system.fold()
             alive = {c.id for c in self.engine.containers.recorded(("running", "paused"))}
-            links = {link["ifname"] for link in json_of("ip", "-j", "link") if link["ifname"].startswith("veth")}
-            return set(os.listdir(self.run / "containers")) <= alive and (bool(alive) or not links)
+            return set(os.listdir(self.run / "containers")) <= alive and (bool(alive) or self.links() <= {self.bridge})
 
         wait_for(settled, "all that has ended is cleared away")
         return self.traces()
+
+    @property
+    def bridge(self) -> str:
+        """The name of this root's bridge."""
+        return self.engine.cgroup_parent.replace("/onggi", "onggi0")
+
+    def links(self) -> set[str]:
+        """Find the links of this root on the host: the bridge, and those at it."""
+        every = json_of("ip", "-j", "link")
+        return {link["ifname"] for link in every if self.bridge in (link["ifname"], link.get("master"))}
 
     def traces(self) -> dict[str, list[str]]:
         """List what containers of this root leave on the host while they are there."""
@@ -190,8 +199,8 @@ class Home:
                 line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line
             ],
             "cgroups": [path for path in cgroups_named(name) if os.path.basename(path) not in staying],
-            "links": sorted(link["ifname"] for link in json_of("ip", "-j", "link")),
-            "nft": nft_elements(),
+            "links": sorted(self.links()),
+            "nft": rules_of(self.engine.cgroup_parent.lstrip("/")),
             "run": files_below(self.run, but=("onggid", "onggid.lock", "onggid.log")),
             "snapshots": sorted(os.listdir(self.root / "snapshots")) if (self.root / "snapshots").exists() else [],
             "containers": sorted(os.listdir(self.root / "containers")) if (self.root / "containers").exists() else [],
@@ -282,10 +291,10 @@ def json_of(*command: str) -> Any:
     return msgspec.json.decode(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
-def nft_elements() -> list[str]:
-    """List the ruleset of nftables, without its counters."""
-    found = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=False)
-    return found.stdout.splitlines()
+def rules_of(table: str) -> list[str]:
+    """List a table of nftables, without its counters; nothing where there is none."""
+    command = ["nft", "-s", "list", "table", "inet", table]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def read_tree(engine: Engine, container: str, to: Path) -> dict[str, tarfile.TarInfo]:

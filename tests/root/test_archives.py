@@ -1,4 +1,4 @@
-"""Images as files: saved here and loaded there, and what skopeo and podman make of them."""
+"""Images as files: saved here and loaded there."""
 
 import gzip
 import io
@@ -8,8 +8,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -58,21 +57,6 @@ def pair(new_home: Callable[[str], Home]) -> tuple[Home, Home]:
     build(here, "two", "two:2")
     there.engine.images.remove(IMAGE)
     return here, there
-
-
-def tool(*command: str | Path) -> str:
-    """Run somebody else's program."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, (command, done.stderr[-2000:])
-    return done.stdout
-
-
-def skopeo() -> str:
-    """Find skopeo."""
-    found = shutil.which("skopeo")
-    if found is None:
-        pytest.skip("needs skopeo: apt-get install skopeo")
-    return found
 
 
 # -- between two of ours -----------------------------------------------------------------------------------
@@ -190,66 +174,3 @@ def test_the_command_line(pair: tuple[Home, Home], tmp_path: Path) -> None:
     there.ok("export", "-o", str(exported), id)
     assert there.ok("import", str(exported), "flat:1").startswith("sha256:")
     assert there.ok("run", "--rm", "--network", "none", "flat:1", "cat", "/two") == "two\n"
-
-
-# -- with others ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
-def test_skopeo_reads_ours(pair: tuple[Home, Home], tmp_path: Path, transport: str) -> None:
-    program = skopeo()
-    here, _ = pair
-    archive = save(here.engine, tmp_path / "a.tar", "two:2")
-    config = here.engine.images.config("two:2")
-    seen: dict[str, Any] = json.loads(tool(program, "inspect", "--config", f"{transport}:{archive}"))
-    assert seen["rootfs"]["diff_ids"] == [str(id) for id in config.diff_ids]
-    assert seen["config"]["Cmd"] == ["cat", "/one", "/two"]
-    assert seen["config"]["Env"][-1] == "A=1"
-    raw: dict[str, Any] = json.loads(tool(program, "inspect", f"{transport}:{archive}"))
-    assert len(raw["Layers"]) == len(config.diff_ids)
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["oci-archive:{}:x:9", "docker-archive:{}:x:9", "--dest-compress --dest-compress-format=zstd oci-archive:{}:x:9"],
-    ids=["oci", "docker", "oci-zstd"],
-)
-def test_what_skopeo_wrote_loads(pair: tuple[Home, Home], tmp_path: Path, target: str) -> None:
-    program = skopeo()
-    here, there = pair
-    archive = save(here.engine, tmp_path / "a.tar", "two:2")
-    copied = tmp_path / "copied.tar"
-    *flags, destination = target.format(copied).split()
-    tool(program, "--insecure-policy", "copy", *flags, f"oci-archive:{archive}", destination)
-    (item,) = load(there.engine, copied)
-    assert item.image.id == here.engine.images.get("two:2").id
-    assert there.output(there.start(image=str(item.image.id))) == "one\ntwo\n"
-    # Others compressed its layers: what is saved again is what came in.
-    again = save(there.engine, tmp_path / "again.tar", str(item.image.id))
-    assert json.loads(tool(program, "inspect", "--config", f"oci-archive:{again}"))["rootfs"]["diff_ids"]
-    there.assert_consistent()
-
-
-def test_podman_loads_and_runs_ours(pair: tuple[Home, Home], tmp_path: Path) -> None:
-    program = shutil.which("podman")
-    if program is None:
-        pytest.skip("needs podman: apt-get install podman")
-    here, there = pair
-    archive = save(here.engine, tmp_path / "a.tar", "two:2", "my/one:1")
-    runroot = mkdtemp(prefix="p")  # podman wants a short one
-    podman = [program, "--root", str(tmp_path / "podman"), "--runroot", runroot, "--storage-driver", "vfs"]
-    try:
-        said = tool(*podman, "load", "-i", archive)
-        assert "two:2" in said
-        ids = dict(
-            line.split() for line in tool(*podman, "images", "--no-trunc", "--format", "{{.Tag}} {{.ID}}").splitlines()
-        )
-        assert ids["2"] == str(here.engine.images.get("two:2").id)
-        tool(*podman, "save", "--format", "docker-archive", "-o", tmp_path / "theirs.tar", "localhost/two:2")
-        (item,) = load(there.engine, tmp_path / "theirs.tar")
-        assert there.output(there.start(image=str(item.image.id))) == "one\ntwo\n"
-        diff_ids = there.engine.images.config(str(item.image.id)).diff_ids
-        assert diff_ids == here.engine.images.config("two:2").diff_ids
-    finally:
-        subprocess.run([*podman, "rmi", "-a", "-f"], capture_output=True, check=False)
-        shutil.rmtree(runroot, ignore_errors=True)

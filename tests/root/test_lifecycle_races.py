@@ -19,7 +19,7 @@ from onggi.engine.handles import Handle
 from onggi.host.ports import find_any_port
 from onggi.spec.ports import parse_publish
 from tests.containers import BUILD_ID, wait_for
-from tests.homes import IMAGE, Home, cgroups_named, end_process, is_alive, nft_elements
+from tests.homes import IMAGE, Home, cgroups_named, end_process, is_alive, rules_of
 
 SOURCES: Final = Path(__file__).parent.parent.parent
 ROUNDS: Final = 4
@@ -311,19 +311,19 @@ def test_a_name_and_a_port_are_free_at_once(home: Home, warm: bool) -> None:
     assert home.traces()["snapshots"] == []
 
 
-def test_reset_leaves_nothing(new_home: Callable[[str], Home]) -> None:
-    links = new_home("other").traces()["links"]
-    home = new_home("gone")
+def test_reset_leaves_nothing(home: Home) -> None:
     port = find_any_port("tcp", ("127.0.0.1",), set())
     home.ok("run", "-d", "-p", f"127.0.0.1:{port}:80", IMAGE, "sleep", "60")
     home.ok("run", "-d", "-v", "kept:/v", IMAGE, "true", warm=False)
+    assert len(home.links()) == 2
+    assert rules_of(home.bridge.replace("onggi0", "onggi")) != []
     refused = home.onggi("system", "reset")
     assert refused.returncode == 1
     assert refused.stderr == "onggi: 1 containers are running; stop them first, or use --force\n"
     home.ok("system", "reset", "--force")
     home.end_onggid()
     assert not os.path.exists(home.root) or os.listdir(home.root) in ([], ["run"])
-    wait_for(lambda: home.traces()["links"] == links, "its links are gone")
+    wait_for(lambda: not home.links(), "its links are gone")
     name = home.engine.cgroup_parent.lstrip("/")
     assert list(cgroups_named(name)) == []
-    assert not [line for line in nft_elements() if name in line]
+    assert rules_of(name) == []

@@ -1,12 +1,8 @@
 """Beside others who filter packets: iptables-nft, iptables-legacy, and a real dockerd that sets FORWARD to DROP."""
 
 import shutil
-import signal
 import subprocess
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +10,10 @@ import pytest
 
 from onggi.base.errors import FailedPrecondition
 from onggi.host import firewall
-from onggi.host.cgroupfs import remove_cgroup
 from onggi.host.launcher import Launcher, LaunchFailed
-from onggi.host.probe import probe_facts
-from onggi.plan.cgroup import plan_directories
 from tests.netns import HOST4, HOST6, LAN4, LAN6, Host, Server, ask, private_host, run
+from tests.peers import Docker, docker_in
 from tests.root.test_network_containers import World, wait_until, world_in
-
-WAIT_S: Final = 60.0
 
 
 @pytest.fixture
@@ -144,63 +136,10 @@ def test_the_program_of_the_old_filter_is_missing(
 # -- a real dockerd --------------------------------------------------------------------------------
 
 
-class Docker:
-    """A dockerd with everything of its own, on the private host."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._socket = f"unix://{directory}/docker.sock"
-        self._cgroup = f"/onggi-test-{uuid.uuid4().hex[:12]}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = ["dockerd", "--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec"]
-        command += ["--pidfile", f"{self.directory}/pid", "-H", self._socket, "--storage-driver", "vfs"]
-        command += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", self._cgroup]
-        command += ["--config-file", f"{self.directory}/none.json"]
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + WAIT_S
-        while self.run("version", check=False).returncode:
-            text = (self.directory / "log").read_text()[-2000:]
-            if self._process.poll() is not None:
-                self._process = None
-                pytest.skip(f"needs a dockerd that starts here: {text}")
-            assert time.monotonic() < deadline, text
-            time.sleep(0.1)
-
-    def run(self, *words: str, check: bool = True, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = ["docker", "-H", self._socket, *words]
-        done = subprocess.run(command, capture_output=True, input=input, check=False, timeout=WAIT_S)
-        assert not check or done.returncode == 0, (words, done.stderr)
-        return done
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(WAIT_S)
-            self._process = None
-            remove_cgroup(plan_directories(self._cgroup, probe_facts().cgroup))
-
-
-@contextmanager
-def docker_in(directory: Path) -> Iterator[Docker]:
-    directory.mkdir()
-    (directory / "none.json").write_text("{}")
-    docker = Docker(directory)
-    try:
-        docker.start()
-        yield docker
-    finally:
-        docker.stop()
-
-
 @pytest.mark.timeout(300)
 def test_beside_a_real_docker(host: Host, world: World, tmp_path: Path, busybox: Path) -> None:
-    if shutil.which("dockerd") is None or shutil.which("docker") is None:
-        pytest.skip("needs dockerd and docker: apt-get install docker.io")
     host.sysctl("net.ipv4.ip_forward", "0")  # who turns it on, sets FORWARD to DROP
-    with docker_in(tmp_path / "docker") as docker:
+    with docker_in(tmp_path / "docker", "--storage-driver", "vfs") as docker:
         assert "-P FORWARD DROP" in run("iptables", "-S")
         id = world.start(publish=("8080:80",))
         bridge = world.settings(id).bridge

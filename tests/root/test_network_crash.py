@@ -6,6 +6,7 @@ elements of the packet filter, rows and held ports are looked at afterwards.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from launcher import build
 from onggi.base.errors import NotFound, OnggiError
 from onggi.engine.assemble import Engine
 from onggi.host.launcher import Launcher
+from onggi.host.locks import probe_lock
 from onggi.plan import ops
 from onggi.plan.facts import Facts
 from onggi.plan.wire import HEADER, RECORD, encode_plan
@@ -64,6 +66,10 @@ def records_of(plan: ops.Plan) -> list[int]:
     ]
 
 
+def is_free(lock: str) -> bool:
+    return not probe_lock(lock)
+
+
 def run_once(engine: Engine, request: ContainerRequest) -> None:
     started = engine.containers.start(engine.containers.create(request).id)
     with suppress(NotFound):  # over and removed before we look
@@ -94,6 +100,9 @@ def test_nothing_is_left_wherever_the_launcher_dies(tmp_path: Path, busybox: Pat
                 with suppress(OnggiError):
                     crash.containers.start(made.id)
                     crash.containers.wait(made.id, timeout_s=20)
+            # It may crash after it has told how the container ended: the next command comes once it is dead.
+            lock = f"{engine._context.run_directory(made.id)}/lock"
+            wait_until(partial(is_free, lock), f"the end of the launcher at record {record}")
             engine.system.fold()
             wait_until(lambda: left() == "", f"after record {record} there is left: {left()}", seconds=SWEPT_S)
             assert engine._context.networks.owners() == [], record

@@ -6,9 +6,10 @@ from typing import Any, Final, TypeGuard
 
 import click
 
-from onggi.base.errors import OnggiError
+from onggi.base.errors import NotSupported, OnggiError
 from onggi.cli.caller import Caller, Finished
 from onggi.cli.exits import USAGE, exit_code
+from onggi.cli.refused import COMMANDS, refused_names, refused_options
 from onggi.engine.assemble import Engine
 
 RUNNING: Final = frozenset({"run", "start", "exec", "create"})
@@ -40,15 +41,27 @@ pass_state: Final = click.make_pass_decorator(State)
 
 
 class Command(click.Command):
-    """A command whose help goes to the caller, and whose switches also take a value, as `--human=false`."""
+    """A command whose help goes to the caller, and which knows the flags that it does not have.
+
+    Its switches also take a value, as `--human=false`.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; what follows an argument of `run` belongs to the container."""
+        """Parse; only with a flag that is not there those of refused.py are looked at."""
         if self.allow_interspersed_args and not self.ignore_unknown_options:
+            # Otherwise what follows the first argument belongs to a container.
             flags = {name: param for param in self.params if _is_switch(param) for name in param.opts}
             end = args.index("--") if "--" in args else len(args)
             args = [word for arg in args[:end] for word in _switched(arg, flags)] + args[end:]
-        return super().parse_args(ctx, args)
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            options = refused_options(self.name or "", error.option_name)
+            if not options:
+                raise
+            known = click.Command(self.name, params=[*self.params, *options], context_settings=self.context_settings)
+            return known.parse_args(ctx, words)
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Give `--help`."""
@@ -82,6 +95,8 @@ class Group(click.Group):
         """Find a command; an unknown one is refused with Docker's text and the nearest name."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            if name in COMMANDS:
+                raise NotSupported(f"{name}: {COMMANDS[name]}")
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"'{name}' is not an {ctx.command_path} command{hint}", ctx)
@@ -101,7 +116,7 @@ def _help_option() -> click.Option:
 
 def run_command(cli: click.Group, arguments: list[str], state: State) -> int | None:
     """Run one command line; gives the exit code, None when the user's process goes on without us."""
-    running = any(word in RUNNING for word in arguments[:3])
+    running = is_running(arguments)
     try:
         result: Any = cli.main(args=arguments, prog_name="onggi", standalone_mode=False, obj=state)
     except Finished:
@@ -122,11 +137,33 @@ def run_command(cli: click.Group, arguments: list[str], state: State) -> int | N
     return result if isinstance(result, int) else 0
 
 
+def is_running(arguments: list[str]) -> bool:
+    """Tell whether a command line is one of RUNNING, or its management form."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--root":
+            next(words, None)
+        elif word != "container" and not word.startswith("--root="):
+            return word in RUNNING
+    return False
+
+
 def _usage(error: click.UsageError) -> str:
     """Say a wrong flag as Docker does."""
     if isinstance(error, click.NoSuchOption):
-        near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
         kind = "flag" if error.option_name.startswith("--") else "shorthand flag"
-        return f"unknown {kind}: {error.option_name}{near}"
+        return f"unknown {kind}: {error.option_name}{_near(error)}"
     message = error.format_message()
+    if isinstance(error, click.BadOptionUsage) and message.endswith("requires an argument."):
+        return f"flag needs an argument: {error.option_name}"
     return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+def _near(error: click.NoSuchOption) -> str:
+    if error.ctx is None or not error.option_name.startswith("--"):
+        return ""
+    command = error.ctx.command
+    names = [name for option in command.params for name in option.opts if isinstance(option, click.Option)]
+    known = {name.lstrip("-"): name for name in (*names, *refused_names(command.name or "")) if name.startswith("--")}
+    near = difflib.get_close_matches(error.option_name.lstrip("-"), known, n=1, cutoff=0.75)
+    return f"; did you mean {known[near[0]]}?" if near else ""

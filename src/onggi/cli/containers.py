@@ -1,14 +1,19 @@
 """The container commands, and those that only act on containers: parse, ask the engine, render."""
 
+from typing import Any
+
 import click
 
-from onggi.base.errors import NotFound
+from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import CONTAINER
+from onggi.cli.limits import LIMIT_OPTIONS, changed_limits
+from onggi.cli.options import with_options
 from onggi.cli.render import each
 from onggi.cli.running import attach, create, exec_, run, start
 from onggi.cli.showing import inspect, logs, port, ps, stats, top
 from onggi.engine.containers import parse_signal
+from onggi.spec.container import ResourceRequest
 from onggi.store.containers import Container
 
 
@@ -16,7 +21,7 @@ def register(cli: Group) -> None:
     """Add the container commands, and their management forms below `container`."""
     group = Group("container", help="Manage containers")
     for command in (run, create, start, stop, kill, restart, pause, unpause, wait, rm, ps, logs, exec_, attach, inspect,
-                    stats, top, port, rename):  # fmt: skip
+                    stats, top, port, rename, diff, update):  # fmt: skip
         cli.add_command(command)
         group.add_command(command)
     group.add_command(ps, "ls")
@@ -117,3 +122,31 @@ def rename(state: State, /, container: str, name: str) -> int:
     """Give a container another name."""
     state.engine.containers.rename(container, name)
     return 0
+
+
+@click.command(cls=Command)
+@click.argument("container", type=CONTAINER)
+@pass_state
+def diff(state: State, /, container: str) -> int:
+    """Show what a container has changed about its image: A added, C changed, D deleted."""
+    state.caller.only_in_process()
+    for kind, path in state.engine.containers.changes(container):
+        state.caller.out_bytes(kind.encode() + b" " + path + b"\n")
+    return 0
+
+
+@click.command(cls=Command)
+@with_options(LIMIT_OPTIONS)
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
+@pass_state
+def update(state: State, /, containers: tuple[str, ...], **options: Any) -> int:
+    """Change the limits of containers, now or for their next start."""
+    limits = changed_limits(options)
+    if limits == ResourceRequest():
+        raise InvalidArgument("you must provide one or more flags when using this command")
+
+    def change(ref: str) -> None:
+        for note in state.engine.containers.update(ref, limits):
+            state.caller.err(f"WARNING: {note}\n")
+
+    return each(state, containers, change)

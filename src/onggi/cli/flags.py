@@ -1,7 +1,7 @@
 """The flags of `run` and `create`, under Docker's names, and what they mean as a request."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -10,6 +10,8 @@ from onggi.base.errors import InvalidArgument, NotFound, NotSupported
 from onggi.base.units import parse_size
 from onggi.cli.caller import Caller
 from onggi.cli.config import read_config
+from onggi.cli.limits import LIMIT_OPTIONS, STARTING_LIMIT_OPTIONS, make_limits, parse_limit
+from onggi.cli.options import flag, repeated, single
 from onggi.plan.abi import RLIMITS
 from onggi.spec.container import (
     DEFAULT_SHM_BYTES,
@@ -18,8 +20,6 @@ from onggi.spec.container import (
     IdMapRequest,
     LogRequest,
     MountRequest,
-    ResourceRequest,
-    ThrottleRequest,
     Ulimit,
 )
 from onggi.spec.ports import parse_publish
@@ -29,106 +29,65 @@ _UNLIMITED: Final = 2**64 - 1
 _PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
-def _flag(*names: str, help: str) -> Callable[..., Any]:
-    return click.option(*names, is_flag=True, help=help)
-
-
-def _value(*names: str, help: str, metavar: str = "TEXT", kind: Any = str) -> Callable[..., Any]:
-    return click.option(*names, type=kind, default=None, help=help, metavar=metavar)
-
-
-def _list(*names: str, help: str, metavar: str = "TEXT") -> Callable[..., Any]:
-    return click.option(*names, multiple=True, help=help, metavar=metavar)
-
-
 RUN_OPTIONS: Final = (
-    _value("--name", help="Name of the container"),
-    _value("-h", "--hostname", help="Host name inside the container"),
-    _value("--domainname", help="NIS domain name inside the container"),
-    _list("-l", "--label", help="Label, NAME=VALUE"),
-    _list("--label-file", help="File with a label in each line", metavar="FILE"),
-    _value("--cidfile", help="Write the container's id to this file", metavar="FILE"),
-    _value("--entrypoint", help="Run this instead of the image's entrypoint"),
-    _value("-w", "--workdir", help="Working directory inside the container", metavar="DIR"),
-    _value("-u", "--user", help="User: name or uid, with :group or :gid"),
-    _list("--group-add", help="Further group of the process"),
-    _list("-e", "--env", help="Variable, NAME=VALUE, or NAME to take the caller's"),
-    _list("--env-file", help="File with a variable in each line", metavar="FILE"),
-    _flag("--init", help="Run a small init that forwards signals and reaps processes"),
-    _flag("-t", "--tty", help="Give the container a terminal"),
-    _flag("-i", "--interactive", help="Keep stdin open"),
-    _value("--stop-signal", help="Signal that asks the container to end"),
-    _value("--stop-timeout", help="Seconds until it is killed", kind=int, metavar="SECONDS"),
-    _flag("--rm", help="Remove the container when it ends"),
-    _list("--ulimit", help="Resource limit, NAME=SOFT[:HARD]"),
-    _value("-m", "--memory", help="Memory limit", metavar="BYTES"),
-    _value("--memory-swap", help="Memory and swap together; -1 for unlimited swap", metavar="BYTES"),
-    _value("--memory-reservation", help="Memory that is left when the host runs short", metavar="BYTES"),
-    _value("--memory-swappiness", help="Tendency to swap, 0 to 100", kind=int, metavar="INT"),
-    _flag("--oom-kill-disable", help="Let processes wait for memory instead of killing them (cgroup v1)"),
-    _value("--oom-score-adj", help="Preference of the OOM killer, -1000 to 1000", kind=int, metavar="INT"),
-    _value("--cpus", help="Number of CPUs, such as 1.5", metavar="DECIMAL"),
-    _value("-c", "--cpu-shares", help="Relative weight of CPU time", kind=int, metavar="INT"),
-    _value("--cpu-quota", help="CPU time in a period, microseconds", kind=int, metavar="INT"),
-    _value("--cpu-period", help="Length of a period, microseconds", kind=int, metavar="INT"),
-    _value("--cpu-rt-runtime", help="Real-time CPU time in a period, microseconds", kind=int, metavar="INT"),
-    _value("--cpu-rt-period", help="Length of a real-time period, microseconds", kind=int, metavar="INT"),
-    _value("--cpuset-cpus", help="CPUs to run on, such as 0-2,4"),
-    _value("--cpuset-mems", help="Memory nodes to use"),
-    _value("--pids-limit", help="Number of processes; -1 for unlimited", kind=int, metavar="INT"),
-    _value("--blkio-weight", help="Weight of block device access, 10 to 1000", kind=int, metavar="INT"),
-    _list("--blkio-weight-device", help="The same for one device, PATH:WEIGHT"),
-    _list("--device-read-bps", help="Bytes a second read from a device, PATH:BYTES"),
-    _list("--device-write-bps", help="Bytes a second written to a device, PATH:BYTES"),
-    _list("--device-read-iops", help="Reads a second from a device, PATH:NUMBER"),
-    _list("--device-write-iops", help="Writes a second to a device, PATH:NUMBER"),
-    _value("--shm-size", help="Size of /dev/shm", metavar="BYTES"),
-    _value("--cgroup-parent", help="Cgroup to make the container's in"),
-    _value("--cgroupns", help="Cgroup namespace: host or private"),
-    _list("--sysctl", help="Kernel parameter of the container, NAME=VALUE"),
-    _list("-v", "--volume", help="Mount, SOURCE:TARGET[:OPTIONS]; a name is a volume, a path a bind mount"),
-    _list("--mount", help="Mount, type=bind|volume|tmpfs,source=…,target=…"),
-    _list("--tmpfs", help="Mount a tmpfs, TARGET[:OPTIONS]"),
-    _flag("--read-only", help="Make the root file system read-only"),
-    _list("--cap-add", help="Add a capability, or ALL"),
-    _list("--cap-drop", help="Drop a capability, or ALL"),
-    _flag("--privileged", help="Give all capabilities and devices, hide nothing"),
-    _list("--security-opt", help="no-new-privileges, seccomp=FILE|unconfined, systempaths=unconfined"),
-    _list("--device", help="Device of the host, SOURCE[:TARGET[:rwm]]"),
-    _list("--device-cgroup-rule", help="Allow devices, such as 'c 1:3 rwm'"),
-    _value("--ipc", help="IPC: private, host, none or container:NAME"),
-    _value("--pid", help="Processes: host or container:NAME"),
-    _value("--uts", help="Host name: host"),
-    _value("--network", "--net", help="Network: bridge (the default), none, host or container:NAME"),
-    _list("-p", "--publish", help="Publish a port, [[IP:]HOST:]CONTAINER[/PROTOCOL], ranges too"),
-    _flag("-P", "--publish-all", help="Publish every exposed port at a free port of the host"),
-    _list("--expose", help="Port that the container listens on"),
-    _list("--dns", help="Name server", metavar="IP"),
-    _list("--dns-search", help="Search domain"),
-    _list("--dns-option", "--dns-opt", help="Option of resolv.conf"),
-    _list("--add-host", help="Line of /etc/hosts, NAME:IP; the IP may be host-gateway"),
-    _list("--uidmap", help="User ids, CONTAINER:HOST:SIZE; gives the container a user namespace"),
-    _list("--gidmap", help="Group ids, CONTAINER:HOST:SIZE"),
-    _list("--time-offset", help="Offset of a clock in seconds, boottime=N or monotonic=N; gives a time namespace"),
-    _value("--log-driver", help="Log: json-file or none"),
-    _list("--log-opt", help="max-size=BYTES, max-file=NUMBER"),
-    _flag("--rootfs", help="IMAGE is a directory to run in instead"),
+    single("--name", help="Name of the container"),
+    single("-h", "--hostname", help="Host name inside the container"),
+    single("--domainname", help="NIS domain name inside the container"),
+    repeated("-l", "--label", help="Label, NAME=VALUE"),
+    repeated("--label-file", help="File with a label in each line", metavar="FILE"),
+    single("--cidfile", help="Write the container's id to this file", metavar="FILE"),
+    single("--entrypoint", help="Run this instead of the image's entrypoint"),
+    single("-w", "--workdir", help="Working directory inside the container", metavar="DIR"),
+    single("-u", "--user", help="User: name or uid, with :group or :gid"),
+    repeated("--group-add", help="Further group of the process"),
+    repeated("-e", "--env", help="Variable, NAME=VALUE, or NAME to take the caller's"),
+    repeated("--env-file", help="File with a variable in each line", metavar="FILE"),
+    flag("--init", help="Run a small init that forwards signals and reaps processes"),
+    flag("-t", "--tty", help="Give the container a terminal"),
+    flag("-i", "--interactive", help="Keep stdin open"),
+    single("--stop-signal", help="Signal that asks the container to end"),
+    single("--stop-timeout", help="Seconds until it is killed", kind=int, metavar="SECONDS"),
+    flag("--rm", help="Remove the container when it ends"),
+    repeated("--ulimit", help="Resource limit, NAME=SOFT[:HARD]"),
+    *LIMIT_OPTIONS,
+    *STARTING_LIMIT_OPTIONS,
+    single("--oom-score-adj", help="Preference of the OOM killer, -1000 to 1000", kind=int, metavar="INT"),
+    single("--shm-size", help="Size of /dev/shm", metavar="BYTES"),
+    single("--cgroup-parent", help="Cgroup to make the container's in"),
+    single("--cgroupns", help="Cgroup namespace: host or private"),
+    repeated("--sysctl", help="Kernel parameter of the container, NAME=VALUE"),
+    repeated("-v", "--volume", help="Mount, SOURCE:TARGET[:OPTIONS]; a name is a volume, a path a bind mount"),
+    repeated("--mount", help="Mount, type=bind|volume|tmpfs,source=…,target=…"),
+    repeated("--tmpfs", help="Mount a tmpfs, TARGET[:OPTIONS]"),
+    flag("--read-only", help="Make the root file system read-only"),
+    repeated("--cap-add", help="Add a capability, or ALL"),
+    repeated("--cap-drop", help="Drop a capability, or ALL"),
+    flag("--privileged", help="Give all capabilities and devices, hide nothing"),
+    repeated("--security-opt", help="no-new-privileges, seccomp=FILE|unconfined, systempaths=unconfined"),
+    repeated("--device", help="Device of the host, SOURCE[:TARGET[:rwm]]"),
+    repeated("--device-cgroup-rule", help="Allow devices, such as 'c 1:3 rwm'"),
+    single("--ipc", help="IPC: private, host, none or container:NAME"),
+    single("--pid", help="Processes: host or container:NAME"),
+    single("--uts", help="Host name: host"),
+    single("--network", "--net", help="Network: bridge (the default), none, host or container:NAME"),
+    repeated("-p", "--publish", help="Publish a port, [[IP:]HOST:]CONTAINER[/PROTOCOL], ranges too"),
+    flag("-P", "--publish-all", help="Publish every exposed port at a free port of the host"),
+    repeated("--expose", help="Port that the container listens on"),
+    repeated("--dns", help="Name server", metavar="IP"),
+    repeated("--dns-search", help="Search domain"),
+    repeated("--dns-option", "--dns-opt", help="Option of resolv.conf"),
+    repeated("--add-host", help="Line of /etc/hosts, NAME:IP; the IP may be host-gateway"),
+    repeated("--uidmap", help="User ids, CONTAINER:HOST:SIZE; gives the container a user namespace"),
+    repeated("--gidmap", help="Group ids, CONTAINER:HOST:SIZE"),
+    repeated("--time-offset", help="Offset of a clock in seconds, boottime=N or monotonic=N; gives a time namespace"),
+    single("--log-driver", help="Log: json-file or none"),
+    repeated("--log-opt", help="max-size=BYTES, max-file=NUMBER"),
+    flag("--rootfs", help="IMAGE is a directory to run in instead"),
     click.option(
         "--host-certs/--no-host-certs", default=None, help="Give it the host's certificate authorities, by a bind mount"
     ),
-    _value("--isolation", help="Wall around the container: namespaces"),
+    single("--isolation", help="Wall around the container: namespaces"),
 )
-
-
-def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command with these options, in their order."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def make_request(
@@ -145,7 +104,7 @@ def make_request(
         rootfs=rootfs,
         entrypoint=None if options["entrypoint"] is None else (options["entrypoint"],),
         command=command or None,
-        env=_environment(options, caller),
+        env=environment(options, caller),
         labels=_labels(options, caller),
         workdir=_absolute(options["workdir"], "working directory"),
         user=options["user"],
@@ -170,7 +129,7 @@ def make_request(
         device_rules=options["device_cgroup_rule"],
         ulimits=tuple(parse_ulimit(text) for text in options["ulimit"]),
         sysctls=dict(_pair(text, "sysctl") for text in options["sysctl"]),
-        resources=_resources(options),
+        resources=make_limits(options),
         oom_score_adj=options["oom_score_adj"],
         network=network,
         ports=tuple(port for text in options["publish"] for port in parse_publish(text)),
@@ -212,10 +171,6 @@ def _absolute(path: str | None, what: str) -> str | None:
     return path
 
 
-def _size(text: str | None) -> int | None:
-    return None if text is None else -1 if text == "-1" else parse_size(text)
-
-
 def _pair(text: str, what: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -232,7 +187,7 @@ def _lines(path: str, caller: Caller) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _environment(options: Options, caller: Caller) -> tuple[str, ...]:
+def environment(options: Options, caller: Caller) -> tuple[str, ...]:
     """Variables of files first, then those of flags; a bare name takes the caller's value, if there is one."""
     entries = [line for path in options["env_file"] for line in _lines(path, caller)]
     result = []
@@ -386,7 +341,7 @@ def parse_mount(text: str, caller: Caller) -> MountRequest:
         recursive=fields.get("bind-recursive", "enabled") != "disabled",
         propagation=fields.get("bind-propagation", ""),
         copy=fields.get("volume-nocopy", "false") not in ("true", "1"),
-        size_bytes=_size(fields.get("tmpfs-size")),
+        size_bytes=parse_limit(fields.get("tmpfs-size")),
         mode=int(fields["tmpfs-mode"], 8) if "tmpfs-mode" in fields else None,
     )
 
@@ -424,50 +379,6 @@ def _read_profile(path: str, caller: Caller) -> str:
             return file.read(1 << 20)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"opening seccomp profile ({path}) failed: {error}") from None
-
-
-def _resources(options: Options) -> ResourceRequest:
-    return ResourceRequest(
-        memory_bytes=_size(options["memory"]) or None,
-        memory_swap_bytes=_size(options["memory_swap"]),
-        memory_reservation_bytes=_size(options["memory_reservation"]),
-        memory_swappiness=options["memory_swappiness"],
-        oom_kill_disable=options["oom_kill_disable"],
-        nano_cpus=_nano_cpus(options["cpus"]),
-        cpu_shares=options["cpu_shares"] or None,
-        cpu_quota_us=options["cpu_quota"],
-        cpu_period_us=options["cpu_period"],
-        cpu_rt_runtime_us=options["cpu_rt_runtime"],
-        cpu_rt_period_us=options["cpu_rt_period"],
-        cpuset_cpus=options["cpuset_cpus"] or "",
-        cpuset_mems=options["cpuset_mems"] or "",
-        pids=options["pids_limit"],
-        blkio_weight=options["blkio_weight"] or None,
-        blkio_weight_device=tuple(_throttle(text) for text in options["blkio_weight_device"]),
-        read_bps=tuple(_throttle(text) for text in options["device_read_bps"]),
-        write_bps=tuple(_throttle(text) for text in options["device_write_bps"]),
-        read_iops=tuple(_throttle(text) for text in options["device_read_iops"]),
-        write_iops=tuple(_throttle(text) for text in options["device_write_iops"]),
-    )
-
-
-def _nano_cpus(text: str | None) -> int | None:
-    if text is None:
-        return None
-    whole, _, fraction = text.partition(".")
-    if not (whole + fraction).isdigit() or len(fraction) > 9:
-        raise InvalidArgument(
-            f"invalid argument {text!r} for --cpus: expected a decimal number with at most nine places"
-        )
-    nano = int(whole or "0") * 1_000_000_000 + int(fraction.ljust(9, "0"))
-    return nano or None
-
-
-def _throttle(text: str) -> ThrottleRequest:
-    path, colon, rate = text.rpartition(":")
-    if not colon or not path.startswith("/"):
-        raise InvalidArgument(f"bad format: {text}: expected PATH:RATE")
-    return ThrottleRequest(path=path, rate=parse_size(rate))
 
 
 def _log(options: Options) -> LogRequest:

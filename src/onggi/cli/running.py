@@ -9,7 +9,8 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, State, pass_state
 from onggi.cli.caller import DEFAULT_DETACH_KEYS, KEEP_OPEN, PROXY, RAW, Attach
 from onggi.cli.completion import CONTAINER, IMAGE
-from onggi.cli.flags import RUN_OPTIONS, make_request, with_options
+from onggi.cli.flags import RUN_OPTIONS, environment, make_request
+from onggi.cli.options import with_options
 from onggi.cli.render import each
 from onggi.engine.sessions import Session
 from onggi.host.attach import STDERR, STDIN, STDOUT, Attachment
@@ -168,7 +169,8 @@ def start(
 
 @click.command("exec", cls=Command, context_settings=PASS_ON)
 @click.option("-d", "--detach", is_flag=True, help="Leave it in the background")
-@click.option("-e", "--env", multiple=True, help="Variable, NAME=VALUE")
+@click.option("-e", "--env", multiple=True, help="Variable, NAME=VALUE, or NAME to take the caller's")
+@click.option("--env-file", multiple=True, metavar="FILE", help="File with a variable in each line")
 @click.option("-i", "--interactive", is_flag=True, help="Keep stdin open")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal")
 @click.option("-u", "--user", default=None, help="User: name or uid, with :group or :gid")
@@ -186,7 +188,7 @@ def exec_(state: State, /, **options: Any) -> int:
         raise InvalidArgument("the input device is not a TTY")
     session = Session(
         command=options["command"],
-        env=options["env"],
+        env=environment(options, caller),
         user=options["user"],
         workdir=options["workdir"],
         tty=tty,

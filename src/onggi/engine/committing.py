@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,9 @@ from onggi.store.content import Ingest
 from onggi.store.images import Image
 from onggi.store.tar.decompress import Source
 from onggi.store.tar.pack import Sink, pack_layer, pack_tree
+
+MADE: Final = frozenset({b"dev", b"etc", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf", b"proc", b"sys"})
+"""What every start of a container makes to mount on; Docker keeps these in a layer of their own, and shows none."""
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]
             stack.callback(files.close, lowers[-1])
         below = open_merged(lowers, context.root.place("empty"))
         stack.callback(files.close, below)
-        return list(list_changes(upper, below))
+        return list_changes(upper, below, made=MADE)
 
 
 def size_of(context: Context, container: Container) -> tuple[int, int]:

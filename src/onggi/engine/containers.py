@@ -39,7 +39,15 @@ from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
 from onggi.runtime.bundle import merge_resources, resources_of
 from onggi.spec import signals
-from onggi.spec.container import ContainerRequest, MountRequest, ResourceRequest, check_network, print_request
+from onggi.spec.container import (
+    ContainerRequest,
+    MountRequest,
+    ResourceRequest,
+    check_limits,
+    check_limits_change,
+    check_network,
+    print_request,
+)
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.reference import parse_reference
 from onggi.store.containers import Change, Container
@@ -133,6 +141,7 @@ class Containers:
         self._folding.fold_all()
         context = self._context
         check_network(request)
+        check_limits(request.resources)
         request = msgspec.structs.replace(request, devices=expand_devices(request.devices))
         if request.rootfs:
             image, layers = "", None
@@ -510,19 +519,20 @@ class Containers:
 
     def update(self, ref: str, limits: ResourceRequest) -> tuple[str, ...]:
         """Change the limits of a container; what `limits` does not say stays. Gives notes on what the host ignores."""
-        container = self.get(ref)
-        request = decode_request(container)
-        resources = merge_resources(request.resources, limits)
-        changed = msgspec.structs.replace(request, resources=resources)
-        notes: tuple[str, ...] = ()
-        if container.state in ("running", "paused"):
-            ops, notes = plan_update(
-                resources_of(changed, find_devices(changed)), self._cgroups(container), self._context.facts.cgroup
-            )
-            update_limits(ops, self._cgroups(container))
-        states = ("created", "running", "paused", "exited")
-        change = Change(config=print_request(changed))
-        self._context.containers.change(container.id, states, change, durable=True)
+        context = self._context
+        id = self.get(ref).id
+        with context.containers.lock(id):
+            container = context.containers.get(id)
+            request = decode_request(container)
+            check_limits_change(request.resources, limits)
+            changed = msgspec.structs.replace(request, resources=merge_resources(request.resources, limits))
+            check_limits(changed.resources)
+            directories = self._cgroups(container)
+            ops, notes = plan_update(resources_of(changed, find_devices(changed)), directories, context.facts.cgroup)
+            if container.state in ("running", "paused"):
+                update_limits(ops, directories)
+            change = Change(config=print_request(changed))
+            context.containers.change(id, (container.state,), change, durable=True)
         return notes
 
     def commit(

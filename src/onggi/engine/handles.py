@@ -13,6 +13,7 @@ from onggi.engine.sessions import Session
 from onggi.host.attach import STDERR, STDIN, STDOUT, Attachment
 from onggi.host.cgroupfs import Statistics
 from onggi.host.logs import LogLine
+from onggi.spec.container import ResourceRequest
 
 if TYPE_CHECKING:
     from onggi.engine.containers import Containers
@@ -117,6 +118,14 @@ class Handle:
     def statistics(self) -> Statistics:
         """Read what it uses now."""
         return self._containers.statistics(self.id)
+
+    def changes(self) -> Sequence[tuple[str, bytes]]:
+        """List what it has changed about its image: (A added, C changed or D deleted, path)."""
+        return self._containers.changes(self.id)
+
+    def update(self, limits: ResourceRequest) -> Sequence[str]:
+        """Change its limits; what `limits` does not say stays. Gives notes on what this host ignores."""
+        return self._containers.update(self.id, limits)
 
     def exec(
         self,

@@ -28,9 +28,8 @@ _DECODER: Final = msgspec.json.Decoder(LogLine)
 
 def read_logs(path: str, *, tail: int | None, since_ns: int, alive: Callable[[], bool] | None) -> Iterator[LogLine]:
     """Give the records in order; with `alive`, go on until it says no and nothing more is written."""
-    try:
-        current = open(path, "rb")  # noqa: SIM115 - it is closed below, and rotation may replace it before
-    except FileNotFoundError:
+    current = _open(path, alive)
+    if current is None:
         return
     with current:
         lines = _wanted(chain(_older(path), _complete(current)), since_ns)
@@ -40,6 +39,18 @@ def read_logs(path: str, *, tail: int | None, since_ns: int, alive: Callable[[],
             yield from deque(lines, maxlen=tail)
         if alive is not None:
             yield from _wanted(_follow(path, current, alive), since_ns)
+
+
+def _open(path: str, alive: Callable[[], bool] | None) -> BinaryIO | None:
+    """Open a log; one that is to be followed may not have been begun yet."""
+    while True:
+        ended = alive is None or not alive()
+        try:
+            return open(path, "rb")
+        except FileNotFoundError:
+            if ended:
+                return None
+        time.sleep(_POLL_S)
 
 
 def _older(path: str) -> Iterator[bytes]:

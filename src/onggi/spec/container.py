@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from onggi.base.errors import InvalidArgument
+from onggi.base.errors import Conflict, InvalidArgument
 from onggi.spec.ports import PortRequest, parse_exposed
 from onggi.spec.resolv import check_dns, parse_extra_host
 
 DEFAULT_SHM_BYTES: Final = 64 << 20
+MIN_MEMORY_BYTES: Final = 6 << 20
 DEFAULT_LOG_BYTES: Final = 10_000_000
 DEFAULT_LOG_FILES: Final = 3
 
@@ -187,6 +188,49 @@ def check_network(request: ContainerRequest) -> None:
     for text in request.extra_hosts:
         parse_extra_host(text)
     check_dns(request.dns)
+
+
+def check_limits(limits: ResourceRequest) -> None:
+    """Refuse limits that do not go together. Raises InvalidArgument with Docker's texts."""
+    memory, swap, kept = limits.memory_bytes or 0, limits.memory_swap_bytes or 0, limits.memory_reservation_bytes or 0
+    cpus, quota, period = limits.nano_cpus or 0, limits.cpu_quota_us or 0, limits.cpu_period_us or 0
+    for wrong, text in (
+        (0 < memory < MIN_MEMORY_BYTES, "Minimum memory limit allowed is 6MB"),
+        (0 < swap < memory, "Minimum memoryswap limit should be larger than memory limit, see usage"),
+        (
+            swap > 0 and memory == 0,
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (0 < kept < MIN_MEMORY_BYTES, "Minimum memory reservation allowed is 6MB"),
+        (0 < memory < kept, "Minimum memory limit can not be less than memory reservation limit, see usage"),
+        (cpus > 0 and period > 0, "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
+        (cpus > 0 and quota > 0, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
+        (
+            period != 0 and not 1000 <= period <= 1_000_000,
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
+        (0 < quota < 1000, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+        (limits.blkio_weight and not 10 <= limits.blkio_weight <= 1000, "Range of blkio weight is from 10 to 1000"),
+    ):
+        if wrong:
+            raise InvalidArgument(text)
+
+
+def check_limits_change(old: ResourceRequest, new: ResourceRequest) -> None:
+    """Refuse limits that cannot follow those that a container has. Raises Conflict with Docker's texts."""
+    swap = old.memory_swap_bytes or 0
+    if new.memory_swap_bytes is None and 0 < swap < (new.memory_bytes or 0):
+        raise Conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        )
+    for asked, name, there, other in (
+        (new.nano_cpus, "Nano CPUs", old.cpu_period_us, "CPU Period"),
+        (new.nano_cpus, "Nano CPUs", old.cpu_quota_us, "CPU Quota"),
+        (new.cpu_period_us, "CPU Period", old.nano_cpus, "NanoCPUs"),
+        (new.cpu_quota_us, "CPU Quota", old.nano_cpus, "NanoCPUs"),
+    ):
+        if asked and there:
+            raise Conflict(f"Conflicting options: {name} cannot be updated as {other} has already been set")
 
 
 def print_request(request: ContainerRequest) -> bytes:
