@@ -1,6 +1,5 @@
 """The command line: `onggi VERB …`."""
 
-import os
 import sys
 from typing import NoReturn
 
@@ -9,6 +8,7 @@ import click
 from onggi.cli import bootstrap, build, completion, containers, images, system
 from onggi.cli.app import Group, State, run_command
 from onggi.cli.caller import LocalCaller
+from onggi.cli.warm import leave_warm
 from onggi.engine.assemble import Engine
 
 
@@ -41,21 +41,3 @@ def main() -> NoReturn:
         leave_warm(arguments)
     code = run_command(cli, arguments, State(caller, Engine))
     sys.exit(code)
-
-
-def leave_warm(arguments: list[str]) -> None:
-    """Start an onggid for the next command, if this is one that it would serve."""
-    from onggi.cli.onggid import SERVED, WRITING, start_onggid, verb_of
-
-    # Commands that make images leave one too: it flushes what they wrote, when all is quiet.
-    if os.geteuid() == 0 and verb_of(arguments) in SERVED | WRITING:
-        start_onggid(root_of(arguments))
-
-
-def root_of(arguments: list[str]) -> str | None:
-    """Find --root where the stub finds it too: as the first argument."""
-    if arguments[:1] == ["--root"] and len(arguments) > 1:
-        return os.path.abspath(arguments[1])
-    if arguments and arguments[0].startswith("--root="):
-        return os.path.abspath(arguments[0].removeprefix("--root="))
-    return None

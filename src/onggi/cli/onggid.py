@@ -24,6 +24,7 @@ from onggi.base.errors import OnggiError
 from onggi.cli.app import State, run_command
 from onggi.cli.caller import Attach, Finished, Spawner
 from onggi.cli.main import cli
+from onggi.cli.warm import is_served
 from onggi.cli.watching import Watcher
 from onggi.engine.assemble import Engine
 from onggi.host.attach import Attachment
@@ -35,12 +36,6 @@ from onggi.plan.cgroup import plan_refuge
 from onggi.plan.facts import Facts
 from onggi.plan.ops import MakeDirectory, Plan, WriteFile
 
-SERVED: Final = frozenset(
-    {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
-     "inspect", "stats", "top",
-        "port", "rename", "images", "container"}
-)  # fmt: skip
-WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
 IDLE_S: Final = 300.0
 _REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")
 _ORDER: Final = struct.Struct("=cBBBB3x32s")
@@ -271,7 +266,7 @@ class Server:
             if request.build_id != self._launcher.build_id:
                 self._leave()
                 raise InProcess
-            if verb_of(request.arguments) not in SERVED or not is_like_us(connection):
+            if not is_served(request.arguments) or not is_like_us(connection):
                 raise InProcess
             caller = ServedCaller(connection, request, self._launcher)
             state = State(caller, lambda _root: self._engine)
@@ -298,17 +293,6 @@ class Server:
         os.write(self._waker, b".")
 
 
-def verb_of(arguments: Sequence[str]) -> str:
-    """Give the first word that is no global flag."""
-    words = iter(arguments)
-    for word in words:
-        if word == "--root":
-            next(words, None)
-        elif not word.startswith("-"):
-            return word
-    return ""
-
-
 def listen(run: str) -> socket.socket:
     """Make the socket, beneath the run directory's descriptor, since a state root may be deep."""
     path = f"{run}/onggid"
@@ -323,21 +307,6 @@ def listen(run: str) -> socket.socket:
         os.close(at)
     sock.listen(64)
     return sock
-
-
-def start_onggid(root: str | None) -> None:
-    """Leave an onggid warm for the next command; one that runs already wins."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-c", "from onggi.cli.onggid import main; main()", root or ""],
-            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-            file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
-            setsid=True,
-        )
-    finally:
-        os.close(null)
 
 
 def main() -> NoReturn:

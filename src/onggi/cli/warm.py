@@ -1,0 +1,59 @@
+"""Which commands an onggid serves, and how one is left warm for the next command."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+_SERVED: Final = frozenset(
+    {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
+     "inspect", "stats", "top", "port", "rename", "images", "container"}
+)  # fmt: skip
+_WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
+"""What is not served, but writes what an onggid flushes to disk when all is quiet."""
+
+
+def is_served(arguments: Sequence[str]) -> bool:
+    """Tell whether an onggid runs this command line."""
+    return _verb_of(arguments) in _SERVED
+
+
+def leave_warm(arguments: list[str]) -> None:
+    """Start an onggid for the next command, after one that it serves or whose writes it flushes."""
+    if os.geteuid() == 0 and _verb_of(arguments) in _SERVED | _WRITING:
+        _start_onggid(_root_of(arguments))
+
+
+def _root_of(arguments: list[str]) -> str | None:
+    """Find --root where the stub finds it too: as the first argument."""
+    if arguments[:1] == ["--root"] and len(arguments) > 1:
+        return os.path.abspath(arguments[1])
+    if arguments and arguments[0].startswith("--root="):
+        return os.path.abspath(arguments[0].removeprefix("--root="))
+    return None
+
+
+def _verb_of(arguments: Sequence[str]) -> str:
+    """Give the first word that is no global flag."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--root":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _start_onggid(root: str | None) -> None:
+    """Leave an onggid warm for the next command; one that runs already wins."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-c", "from onggi.cli.onggid import main; main()", root or ""],
+            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
+            setsid=True,
+        )
+    finally:
+        os.close(null)
