@@ -255,3 +255,15 @@ def test_any_document_is_a_profile_or_an_invalid_argument(default: Any, rules: l
     except InvalidArgument:
         return
     assert program.instructions > 0
+
+
+def test_what_is_the_same_is_compiled_once() -> None:
+    """A warm process starts many containers with one profile, which costs milliseconds to compile."""
+    profiles = [
+        resolve_profile(docker_profile(), capabilities=held, arch="x86_64", kernel=(6, 1))
+        for held in (["CAP_CHOWN", "CAP_KILL"], ("CAP_KILL", "CAP_CHOWN"), ["CAP_SYS_ADMIN"])
+    ]
+    assert profiles[0] is profiles[1]
+    assert profiles[0] != profiles[2]
+    assert compile_seccomp(profiles[0], "x86_64") is compile_seccomp(profiles[1], "x86_64")
+    assert compile_seccomp(profiles[0], "x86_64") != compile_seccomp(profiles[2], "x86_64")

@@ -53,8 +53,10 @@ _READS: Final[dict[type[Op], tuple[str, ...]]] = {
 
 def written(op: Op) -> tuple[Slot, ...]:
     """List the slots that this op writes."""
-    slots = (getattr(op, field) for field in _WRITES.get(type(op), ()))
-    return tuple(slot for slot in slots if slot is not None)
+    fields = _WRITES.get(type(op))
+    if fields is None:
+        return ()
+    return tuple([slot for field in fields if (slot := getattr(op, field)) is not None])
 
 
 def read(op: Op) -> tuple[Slot, ...]:

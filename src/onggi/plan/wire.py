@@ -43,6 +43,9 @@ KINDS: Final = (
 HOLES: Final = ("PID", "PID_U32", "NOW", "SLOT", "SLOT_U32", "LINK_U32")
 
 _NUMBER: Final = {name: number for number, name in enumerate(KINDS, 1)}
+_ZEROS: Final = (0,) * 4
+_NOWHERE: Final = (-1,) * 4
+_NO_SPANS: Final = (0,) * 8
 _SECRET_CONTEXT: Final = "\0context"  # the fsopen descriptor between the records of one `Open`
 
 Text = bytes | str | tuple[str, ...]
@@ -81,12 +84,19 @@ class Writer:
         texts: tuple[Text, ...] = (),
     ) -> None:
         """Append one record."""
-        spans = [self.span(text) for text in texts] + [(0, 0)] * (4 - len(texts))
-        places = [self.slot(slot) for slot in slots] + [-1] * (4 - len(slots))
-        values = [*numbers, *[0] * (4 - len(numbers))]
-        errors = [*tolerate, *[0] * (4 - len(tolerate))]
-        flat = [part for span in spans for part in span]
-        self.records += RECORD.pack(_NUMBER[kind], op, *errors, *places, *values, *flat)
+        spans = [number for text in texts for number in self.span(text)]
+        self.records += RECORD.pack(
+            _NUMBER[kind],
+            op,
+            *tolerate,
+            *_ZEROS[len(tolerate) :],
+            *map(self.slot, slots),
+            *_NOWHERE[len(slots) :],
+            *numbers,
+            *_ZEROS[len(numbers) :],
+            *spans,
+            *_NO_SPANS[len(spans) :],
+        )
         self.count += 1
 
     def holes(self, data: ops.Data) -> tuple[bytes, bytes]:

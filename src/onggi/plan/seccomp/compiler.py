@@ -7,6 +7,7 @@ x86_64 and x32 share an arch token; x32 numbers have bit 30, so both live on one
 line of numbers and one search decides both.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -49,6 +50,8 @@ FLAGS: Final = {
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
 }
 
+_KEPT: Final = 16
+"""Programs that a warm process remembers: most containers have the same profile, and it costs milliseconds."""
 _ACTION: Final = 0xFFFF_0000
 # Defaults that let an unknown call happen, or leave it to somebody who can answer ENOSYS himself.
 _PERMISSIVE: Final = frozenset((RET_ALLOW, RET_LOG, RET_TRACE, RET_NOTIFY))
@@ -67,6 +70,7 @@ class SeccompProgram(msgspec.Struct, frozen=True, kw_only=True):
     notify: bool
 
 
+@lru_cache(maxsize=_KEPT)
 def compile_seccomp(profile: LinuxSeccomp, arch: str) -> SeccompProgram:
     """Compile a profile for the kernel of an architecture (`uname -m` or OCI name).
 

@@ -4,6 +4,7 @@ Docker's own default profile is `plan/data/docker-seccomp.json`.
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from onggi.spec.runtime import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 from .tables import Arch, native_arch, read_data
 
 _MAX_BYTES: Final = 4 << 20
+_KEPT: Final = 16
+"""Profiles that a warm process remembers."""
 _WHAT: Final = "seccomp profile"
 
 Names = tuple[str, ...]
@@ -73,11 +76,15 @@ def resolve_profile(
     Raises InvalidArgument, naming the field, for what is not a profile. Docker takes
     an empty one (`{}`) for "no seccomp"; here that has to be said.
     """
+    return _resolve(profile_json, frozenset(capabilities), arch, kernel)
+
+
+@lru_cache(maxsize=_KEPT)
+def _resolve(profile_json: bytes, held: frozenset[str], arch: str, kernel: tuple[int, int]) -> LinuxSeccomp:
     profile = parse_json(profile_json, _DECODER, _WHAT, _MAX_BYTES)
     if profile.architectures and profile.arch_map:
         raise InvalidArgument(f"{_WHAT}: it has both architectures and archMap; remove one of the two")
     native = native_arch(arch)
-    held = frozenset(capabilities)
     return LinuxSeccomp(
         default_action=profile.default_action,
         default_errno_ret=profile.default_errno_ret,
