@@ -1,6 +1,7 @@
 """Builds with the real launcher: what is reused and why not, what COPY and RUN do, what does not get into a layer."""
 
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from onggi.build.events import Event, Note, StepCached, StepDone, StepOutput, St
 from onggi.build.solver import StepFailed
 from onggi.engine.builds import BuildRequest
 from onggi.store.images import Image
-from tests.homes import IMAGE, Home, read_tree
+from tests.homes import IMAGE, Home, pack, read_tree
 
 EPOCH: Final = 1_700_000_000
 
@@ -408,3 +409,23 @@ def test_warnings_reach_the_user(site: Site) -> None:
     notes = [event.text for event in told.events if isinstance(event, Note)]
     assert any("NOT_USED" in note for note in notes)
     assert all(event.error == "" for event in told.events if isinstance(event, StepDone))
+
+
+@pytest.mark.parametrize("made", ["before", "meanwhile"])
+def test_a_step_that_leads_etc_out_reaches_nothing_of_the_host(
+    home: Home, rootfs: Path, tmp_path: Path, made: str
+) -> None:
+    """The empty files that a step's mounts needed are taken away again, and only those."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("hosts", "resolv.conf"):
+        (outside / name).touch()
+    bare = tmp_path / "bare"
+    shutil.copytree(rootfs, bare, symlinks=True)
+    shutil.rmtree(bare / "etc")
+    with pack(bare, tmp_path / "bare.tar").open("rb", buffering=0) as file:
+        home.engine.images.import_tree(file, name="bare")
+    link = f"{{ [ ! -e /etc ] || mv /etc /moved; }} && ln -s {outside} /etc"
+    lines = {"before": f"RUN --network=none {link}\nRUN true\nRUN true", "meanwhile": f"RUN {link}"}
+    Site(home, tmp_path / "site").build(f"FROM bare\n{lines[made]}\n")
+    assert sorted(os.listdir(outside)) == ["hosts", "resolv.conf"]

@@ -123,10 +123,7 @@ class Files:
                 with contextlib.suppress(OSError):
                     _remove_empty(fd, stub)
             with contextlib.suppress(OSError):
-                seen = os.lstat(b"etc", dir_fd=fd)
-                if etc is None or (seen.st_mode, seen.st_uid, seen.st_gid) != (etc.st_mode, etc.st_uid, etc.st_gid):
-                    return
-                if _OPAQUE not in os.listxattr(f"{upper}/etc", follow_symlinks=False):
+                if etc is not None and _says_no_more(fd, b"etc", etc):
                     os.rmdir(b"etc", dir_fd=fd)
         finally:
             os.close(fd)
@@ -383,6 +380,17 @@ class Staged:
         """Close and remove it."""
         self.close()
         self._files.remove_tree(self.path)
+
+
+def _says_no_more(root: int, name: bytes, below: os.stat_result) -> bool:
+    """Tell whether a directory only repeats the one of a lower layer, and hides nothing of it."""
+    fd = open_straight(root, name)
+    try:
+        seen = os.fstat(fd)
+        same = (seen.st_mode, seen.st_uid, seen.st_gid) == (below.st_mode, below.st_uid, below.st_gid)
+        return same and _OPAQUE not in os.listxattr(fd)
+    finally:
+        os.close(fd)
 
 
 def _remove_empty(root: int, path: bytes) -> None:
