@@ -15,7 +15,7 @@ from onggi.build.events import Event, StepStarted
 from onggi.build.solver import StepFailed
 from onggi.engine.builds import BuildRequest
 from tests.containers import wait_for
-from tests.homes import IMAGE, Home, command_of, is_alive, pids
+from tests.homes import IMAGE, Home, command_of, is_alive, pack, pids
 
 
 def sleepers(marker: str) -> list[int]:
@@ -67,6 +67,30 @@ def test_after_kill_9_the_next_command_ends_the_steps(home: Home, tmp_path: Path
     kept = home.traces()
     assert len(kept.pop("snapshots")) == len(before.pop("snapshots")) + 1
     assert kept == before
+    home.assert_consistent()
+
+
+def test_after_kill_9_nothing_staged_is_left(home: Home, tmp_path: Path) -> None:
+    dockerfile = f'FROM {IMAGE}\nRUN --mount=type=bind,rw,target=/m ["sleep", "4713.25"]\n'
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "Dockerfile").write_text(dockerfile)
+    archive = pack(tmp_path / "site", tmp_path / "site.tar")
+    words = home.words("build", "--network=none", "-")
+    with archive.open("rb") as stdin:
+        build = subprocess.Popen(words, stdin=stdin, stderr=subprocess.PIPE, env=home.environment(warm=False))
+    wait_for(lambda: sleepers("4713.25") or build.poll() is not None, "the step sleeps")
+    staged = home.root / "ingest"
+    assert len(os.listdir(staged)) == 2, build.communicate()  # the context, and what is written to the mount
+    home.ok("ps", warm=False)
+    assert len(os.listdir(staged)) == 2
+    home.assert_consistent()
+    build.kill()
+    build.communicate()
+    home.ok("ps", warm=False)
+    assert os.listdir(staged) == []
+    wait_for(lambda: not sleepers("4713.25"), "the step ends")
+    wait_for(lambda: home.ok("ps", warm=False) and not os.listdir(home.run / "containers"), "the step is cleared away")
+    home.engine.images.collect()
     home.assert_consistent()
 
 

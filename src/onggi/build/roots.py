@@ -171,11 +171,10 @@ class Roots:
         return fd
 
     def _scratch(self, stack: ExitStack) -> str:
-        place = self._root.place("ingest", f"build-{self._root.new_id()[:16]}")
+        place = stack.enter_context(self._root.scratch("what a build step writes into its mounts"))
         self._files.make_directory(place)
         self._files.make_directory(f"{place}/fs", 0o755)
         self._files.make_directory(f"{place}/work")
-        stack.callback(self._root.discard, place)
         return place
 
     def _cache(self, stack: ExitStack, mount: BuildMount) -> str:

@@ -17,10 +17,11 @@ from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.host.paths import make_private_directory
 from onggi.host.probe import probe_facts, read_boot_id
-from onggi.store import containers, content, images, layers, leases, networks, snapshots, sweep, unsynced, volumes
+from onggi.store import containers, content, images, layers, leases, networks, snapshots, unsynced, volumes
 from onggi.store.check import Checker
 from onggi.store.gc import Collector
 from onggi.store.root import StateRoot
+from onggi.store.sweep import Sweeper
 from onggi.store.tar.pack import hash_layer
 from onggi.store.tar.unpack import unpack_layer
 
@@ -118,7 +119,8 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
     kept = layers.Layers(root, blobs, {directory.name: directory}, directory.name)
     held = leases.Leases(root)
     marks = unsynced.Unsynced(root, blobs, kept)
-    checker = Checker(root, blobs, kept, held, marks, sweep.Sweeper(root), (root.db,))
+    sweeper = Sweeper(root)
+    checker = Checker(root, blobs, kept, held, marks, sweeper, (root.db,))
     return Context(
         root=root,
         run=run,
@@ -137,6 +139,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         checker=checker,
         unsynced=marks,
         collector=Collector(root, held),
+        sweeper=sweeper,
     )
 
 

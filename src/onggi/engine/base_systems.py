@@ -92,12 +92,9 @@ class BaseSystem:
         """Run a script in it, which sees the packages. Raises FailedPrecondition with the script's last words."""
         context = self._context
         with ExitStack() as stack:
-            # Hard links by the packages' names, as the cache has digests; locked, so that nobody takes it for litter.
-            name = context.root.new_id()
-            stack.enter_context(context.root.lock("ingest", name, "the packages of a base image"))
-            place = context.root.place("ingest", name)
+            # Hard links by the packages' names, as the cache has digests.
+            place = stack.enter_context(context.root.scratch("the packages of a base image"))
             context.files.make_directory(place, 0o755)
-            stack.callback(context.root.discard, place)
             for name, path in self._debs.items():
                 context.files.hard_link(path, f"{place}/{name}.deb")
             fd = context.files.open_directory(place)

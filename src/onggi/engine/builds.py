@@ -146,9 +146,8 @@ class Builds:
     def _unpack(self, stack: ExitStack, archive: Source) -> int:
         """Unpack a context from a tar into a place of its own, which goes with the build."""
         context = self._context
-        place = context.root.place("ingest", f"context-{context.root.new_id()[:16]}")
+        place = stack.enter_context(context.root.scratch("the context of a build"))
         context.files.make_directory(place)
-        stack.callback(context.root.discard, place)
         fd = context.files.open_directory(place)
         unpack_tree(open_layer(archive), fd, devices=False)
         return fd

@@ -16,6 +16,7 @@ from onggi.store.leases import Leases
 from onggi.store.networks import Networks
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
+from onggi.store.sweep import Sweeper
 from onggi.store.unsynced import Unsynced
 from onggi.store.volumes import Volumes
 
@@ -45,6 +46,7 @@ class Context:
         checker: Checker,
         unsynced: Unsynced,
         collector: Collector,
+        sweeper: Sweeper,
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
@@ -63,6 +65,7 @@ class Context:
         self.checker = checker
         self.unsynced = unsynced
         self.collector = collector
+        self.sweeper = sweeper
         self._facts = facts
         self._known: Facts | None = None
 

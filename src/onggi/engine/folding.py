@@ -37,7 +37,7 @@ class Folding:
         self._context = context
 
     def fold_all(self) -> None:
-        """Fold every container that has a run directory or counts as alive."""
+        """Fold every container that has a run directory or counts as alive, and drop what killed commands staged."""
         context = self._context
         ids = set(context.files.entries(f"{context.run}/containers"))
         rows = {container.id: container for container in context.containers.list()}
@@ -49,6 +49,7 @@ class Folding:
             except OnggiError as error:
                 # One container that cannot be folded must not keep all commands from working.
                 _log.warning("container %s: %s", id[:12], error)
+        context.sweeper.sweep_staged()
 
     def fold(self, id: str, *, wait: bool = False) -> None:
         """Bring one container's row up to what its run directory says; harmless when nothing has changed.

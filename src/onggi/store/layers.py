@@ -206,13 +206,9 @@ class Layers:
             return found == layer.diff_id
         if not self._content.verify(layer.tar):
             return False
-        scratch = self._root.new_id()
-        with self._root.lock("ingest", scratch, f"staged layer {layer.diff_id}"):
-            try:
-                self._fill(form, layer.tar, scratch)
-                return found == form.fingerprint(self._root.place("ingest", scratch))
-            finally:
-                self._root.discard(self._root.place("ingest", scratch))
+        with self._root.scratch(f"staged layer {layer.diff_id}") as staged:
+            self._fill(form, layer.tar, staged)
+            return found == form.fingerprint(staged)
 
     def recheck(self, id: str) -> Layer:
         """Make a layer that a former boot left unflushed trustworthy again, or record that it is lost.
@@ -251,23 +247,15 @@ class Layers:
 
     def _make(self, form: LayerForm, diff_id: DiffID, place: str) -> int:
         """Make a form in the staging area and rename it to its place."""
-        root = self._root
-        name = root.new_id()
-        staged = root.place("ingest", name)
-        with root.lock("ingest", name, f"staged layer {diff_id}"):
-            try:
-                size = self._fill(form, diff_id, name)
-                root.files.rename(staged, root.place(place))
-            except BaseException:
-                root.discard(staged)
-                raise
+        with self._root.scratch(f"staged layer {diff_id}") as staged:
+            size = self._fill(form, diff_id, staged)
+            self._root.files.rename(staged, self._root.place(place))
         return size
 
     def _fill(self, form: LayerForm, tar: Digest, staged: str) -> int:
-        place = self._root.place("ingest", staged)
-        self._root.files.make_directory(place)
+        self._root.files.make_directory(staged)
         with self._content.open(tar) as file:
-            return form.make(file, place)
+            return form.make(file, staged)
 
     def _record(
         self, db: Connection, id: str, diff_id: DiffID, chain: ChainID | None, form: str, place: str, size: int

@@ -22,7 +22,8 @@ Nothing here reads the environment or a clock: the assembler gives paths, the cl
 the maker of ids and the boot id.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from onggi.base.errors import InvalidArgument
@@ -85,6 +86,20 @@ class StateRoot:
     def locks(self, area: str) -> LockTable:
         """Give the locks of one area, to probe or attempt."""
         return self._locks[area]
+
+    @contextmanager
+    def scratch(self, what: str) -> Iterator[str]:
+        """Give the place of a new file or tree in ingest/ that lasts as long as the block.
+
+        It is locked for so long: without its lock, as after kill -9, it is litter. `what` names it in errors.
+        """
+        name = self.new_id()
+        with self.lock("ingest", name, what):
+            place = self.place("ingest", name)
+            try:
+                yield place
+            finally:
+                self.discard(place)
 
     def discard(self, path: str) -> None:
         """Remove a file or tree: at once out of sight, then unlinked; nothing there is fine."""

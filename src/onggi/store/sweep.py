@@ -62,6 +62,11 @@ class Sweeper:
         self._root.set_aside()
         return removed
 
+    def sweep_staged(self) -> None:
+        """Remove what killed commands had staged; where there is nothing it costs no more than a look."""
+        for item in list(self._staged(RESUMABLE_FOR_S)):
+            self.remove(item)
+
     def remove(self, item: Litter) -> bool:
         """Remove one piece of litter, if it still is that and nobody is at it."""
         root = self._root
