@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -12,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from onggi import Conflict, NotFound, OnggiError
+from onggi import Conflict, FailedPrecondition, NotFound, OnggiError
 from onggi.build.events import Event
 from onggi.engine.archives import Loaded
 from onggi.engine.assemble import Engine
@@ -88,6 +89,27 @@ def test_there_and_back_with_equal_ids(pair: tuple[Home, Home], tmp_path: Path) 
     assert sorted(str(path) for path in (there.root / "blobs").rglob("*")) == before
     for home in pair:
         home.assert_consistent()
+
+
+def test_an_output_may_take_less_than_it_is_given(pair: tuple[Home, Home], tmp_path: Path) -> None:
+    class Slow(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            return super().write(bytes(data)[:70_001])  # type: ignore[call-overload]
+
+    here, _ = pair
+    slow = Slow()
+    here.engine.images.save(["two:2"], slow)
+    assert slow.getvalue() == save(here.engine, tmp_path / "a.tar", "two:2").read_bytes()
+
+
+def test_an_output_that_does_not_wait_is_refused(pair: tuple[Home, Home]) -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    with (
+        os.fdopen(reader, "rb"),
+        os.fdopen(writer, "wb", buffering=0) as pipe,
+        pytest.raises(FailedPrecondition, match="the output is full and does not wait"),
+    ):
+        pair[0].engine.images.save(["two:2"], pipe)
 
 
 def test_shared_layers_are_in_the_archive_once(pair: tuple[Home, Home], tmp_path: Path) -> None:

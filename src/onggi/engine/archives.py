@@ -27,7 +27,7 @@ from onggi.store.layers import Layer
 from onggi.store.leases import Lease
 from onggi.store.tar.decompress import Source, open_layer
 from onggi.store.tar.entry import Entry, Kind
-from onggi.store.tar.pack import Sink
+from onggi.store.tar.pack import Sink, write_all
 from onggi.store.tar.reader import TarReader
 from onggi.store.tar.writer import END, encode_header, padding
 
@@ -160,26 +160,21 @@ def _write_archive(context: Context, blobs: Mapping[Digest, _Blob], index: bytes
     for digest, blob in sorted(blobs.items()):
         _put(sink, Entry(name=_path(digest).encode(), kind=Kind.REGULAR, size=blob.size))
         if blob.data is not None:
-            sink.write(memoryview(blob.data))
+            write_all(sink, blob.data)
         elif blob.blob is not None:
             with context.content.open(blob.blob) as file:
                 copy(file, sink)
         elif blob.layer is not None:
             write_tar(context, blob.layer, sink)
-        _put_bytes(sink, padding(blob.size))
+        write_all(sink, padding(blob.size))
     for name, data in (("index.json", index), ("manifest.json", manifest), ("oci-layout", _LAYOUT)):
         _put(sink, Entry(name=name.encode(), kind=Kind.REGULAR, size=len(data)))
-        _put_bytes(sink, data + padding(len(data)))
-    _put_bytes(sink, END)
+        write_all(sink, data + padding(len(data)))
+    write_all(sink, END)
 
 
 def _put(sink: Sink, entry: Entry) -> None:
-    _put_bytes(sink, encode_header(entry))
-
-
-def _put_bytes(sink: Sink, data: bytes) -> None:
-    if data:
-        sink.write(memoryview(data))
+    write_all(sink, encode_header(entry))
 
 
 # -- load ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from onggi.spec.digest import DiffID
 from onggi.store.layers import Layer
 from onggi.store.leases import Lease
 from onggi.store.tar.decompress import Source, open_layer
-from onggi.store.tar.pack import Hashing, Sink, hash_layer, pack_layer
+from onggi.store.tar.pack import Hashing, Sink, hash_layer, pack_layer, write_all
 
 _PIECE: Final = 1 << 18
 
@@ -89,4 +89,4 @@ def write_tar(context: Context, layer: Layer, sink: Sink) -> None:
 def copy(file: BinaryIO, sink: Sink) -> None:
     """Copy a whole file."""
     while data := file.read(_PIECE):
-        sink.write(memoryview(data))
+        write_all(sink, data)

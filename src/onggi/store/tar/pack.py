@@ -47,7 +47,17 @@ class Sink(Protocol):
     """Where an archive goes: an unbuffered file, a socket's file, a Hashing."""
 
     def write(self, data: memoryview, /) -> int | None:
-        """Take the data, or as much of it as the result says."""
+        """Take the data, or as much of it as the result says; None, as of unbuffered files: nothing at the moment."""
+
+
+def write_all(sink: Sink, data: bytes | memoryview) -> None:
+    """Write all of it, in as many pieces as the sink takes it."""
+    rest = memoryview(data)
+    while rest:
+        taken = sink.write(rest)
+        if taken is None:
+            raise FailedPrecondition("the output is full and does not wait: give one that blocks, not O_NONBLOCK")
+        rest = rest[taken:]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +77,8 @@ class Hashing:
 
     def write(self, data: memoryview, /) -> int:
         """Hash what is taken."""
-        taken = self._behind.write(data) if self._behind else None
-        if taken is not None and taken < len(data):
-            data = data[:taken]
+        if self._behind is not None:
+            write_all(self._behind, data)
         self._hash.update(data)
         return len(data)
 
@@ -124,9 +133,7 @@ class _Out:
 
     def _write(self, data: memoryview) -> None:
         self.size_bytes += len(data)
-        while data:
-            taken = self._sink.write(data)
-            data = data[len(data) if taken is None else taken :]
+        write_all(self._sink, data)
 
 
 class _Packing:
