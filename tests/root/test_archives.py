@@ -112,6 +112,11 @@ def test_an_output_that_does_not_wait_is_refused(pair: tuple[Home, Home]) -> Non
         pair[0].engine.images.save(["two:2"], pipe)
 
 
+def test_the_embedded_image_is_the_same_everywhere(pair: tuple[Home, Home]) -> None:
+    ids = {str(home.engine.images.resolve("hello").id) for home in pair}
+    assert len(ids) == 1
+
+
 def test_shared_layers_are_in_the_archive_once(pair: tuple[Home, Home], tmp_path: Path) -> None:
     here, _ = pair
     both = save(here.engine, tmp_path / "both.tar", "my/one:1", "two:2")
