@@ -22,12 +22,12 @@ from onggi.plan.cgroup import plan_directories
 from onggi.plan.facts import Facts
 from onggi.runtime.records import parse_exit
 from tests.containers import Room, compile_launcher, wait_for
+from tests.soak import MINUTES, timeout
 
 ROOT: Final = Path(__file__).parent.parent.parent
-SHELL: Final = {
-    "": 'exec "$@"',
-    "v2": 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"',
-}
+V2: Final = 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
+CASES: Final = ("pipes", "terminal", "pod", "v2")
+SOAKED: Final = ("pipes v2", "terminal v2", "pod v2") if MINUTES else ()
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +38,10 @@ def crash_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_driver(case: str, *arguments: str) -> list[dict[str, Any]]:
     """Run the driver as the first process of a pid namespace."""
-    script = SHELL.get(case, SHELL[""])
+    script = V2 if case.endswith("v2") else 'exec "$@"'
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c", script, "sh"]
     done = subprocess.run(
-        [*command, sys.executable, "-B", "-m", "tests.crash_driver", *arguments, case],
+        [*command, sys.executable, "-B", "-m", "tests.crash_driver", *arguments, case.split()[0]],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "src:."},
         capture_output=True,
@@ -53,12 +53,12 @@ def run_driver(case: str, *arguments: str) -> list[dict[str, Any]]:
     return results
 
 
-@pytest.mark.timeout(170)
-@pytest.mark.parametrize("case", ["pipes", "terminal", "pod", "v2"])
+@pytest.mark.timeout(timeout(170))
+@pytest.mark.parametrize("case", [*CASES, *SOAKED])
 def test_a_crash_anywhere_is_swept(
     case: str, crash_program: Path, tmp_path: Path, rootfs: Path, facts: Facts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if case == "v2" and facts.cgroup.unified is None:
+    if case.endswith("v2") and facts.cgroup.unified is None:
         pytest.skip("needs cgroup2")
     results = run_driver(case, str(crash_program), str(tmp_path / "room"), str(rootfs))
     for result in results:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.containers import wait_for
 from tests.homes import IMAGE, Home, files_below, json_of, memory_kb
+from tests.soak import timeout, times
 
-ROUNDS: Final = 60
+ROUNDS: Final = times(200)
 SETTLED: Final = 20
 RUNNING: Final = 20
 SUPERVISOR_KB: Final = 200
@@ -45,8 +46,8 @@ def settle(home: Home, onggid: int) -> dict[str, Any]:
     return seen[-1]
 
 
-@pytest.mark.timeout(240)
-def test_sixty_containers_leave_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(timeout(240))
+def test_two_hundred_containers_leave_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     onggid = home.warm_up()
     first: dict[str, Any] = {}
     before_kb = 0

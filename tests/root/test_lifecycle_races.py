@@ -16,13 +16,16 @@ import pytest
 from onggi import Conflict, OnggiError
 from onggi.engine.folding import LOST
 from onggi.engine.handles import Handle
+from onggi.host.locks import Lock
 from onggi.host.ports import find_any_port
 from onggi.spec.ports import parse_publish
+from onggi.store.containers import Change
 from tests.containers import BUILD_ID, wait_for
 from tests.homes import IMAGE, Home, cgroups_named, end_process, is_alive, rules_of
+from tests.soak import timeout, times
 
 SOURCES: Final = Path(__file__).parent.parent.parent
-ROUNDS: Final = 4
+ROUNDS: Final = times(4)
 
 PAIRS: Final = [
     ("start", "start"),
@@ -299,16 +302,54 @@ def test_a_starter_killed_at_every_effect(home: Home, kind: str, capsys: pytest.
 # -- the next one never meets the last one -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_a_name_and_a_port_are_free_at_once(home: Home, warm: bool) -> None:
+@pytest.mark.timeout(timeout(240))
+@pytest.mark.parametrize(("warm", "rounds"), [(True, times(200)), (False, times(20))], ids=["warm", "cold"])
+def test_a_name_and_a_port_are_free_at_once(home: Home, warm: bool, rounds: int) -> None:
     port = find_any_port("tcp", ("0.0.0.0", "::"), set())
     if warm:
         home.warm_up()
-    for _ in range(20):
+    for _ in range(rounds):
         home.ok("run", "--rm", "--name", "t", "-p", f"{port}:80", IMAGE, "true", warm=warm)
     wait_for(lambda: home.ok("ps", "-aq", warm=warm) == "", "the last one's removal")
     wait_for(lambda: home.ok("system", "check") == "", "nothing is left")
     assert home.traces()["snapshots"] == []
+
+
+@pytest.mark.parametrize("when", ["before the second look", "after it"])
+def test_what_is_over_before_its_start_is_recorded_can_be_removed(
+    home: Home, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """`run` in the foreground returns at the end of the process; `rm` may come before onggid has written its start."""
+    container = home.start("true", name="t")
+    context = home.engine._context
+    wait_for((Path(context.run_directory(container.id)) / "exit").exists, "the end")
+    record, lock = context.containers, context.containers.lock(container.id)
+    record.change(container.id, ("running",), Change(state="created", pid=0))
+    starter = ExitStack()
+    starter.enter_context(lock)
+
+    def finish() -> None:
+        record.change(container.id, ("created",), Change(state="running", pid=1))
+        starter.close()
+
+    folding, fold, take = home.engine.containers._folding, home.engine.containers._folding.fold, record.lock
+
+    def fold_then_finish(id: str, *, wait: bool = False) -> None:
+        monkeypatch.setattr(folding, "fold", fold)
+        fold(id, wait=wait)
+        finish()
+
+    def finish_then_take(id: str) -> Lock:
+        monkeypatch.setattr(record, "lock", take)
+        finish()
+        return take(id)
+
+    if when == "after it":
+        monkeypatch.setattr(record, "lock", finish_then_take)
+    else:
+        monkeypatch.setattr(folding, "fold", fold_then_finish)
+    home.engine.containers.remove("t")
+    assert home.engine.containers.list(every=True) == []
 
 
 def test_reset_leaves_nothing(home: Home) -> None:

@@ -55,6 +55,7 @@ from onggi.store.images import Image
 from onggi.store.tar.pack import Sink
 
 STOP_TIMEOUT_S: Final = 10
+_ALIVE: Final = ("running", "paused")
 _NAME_ATTEMPTS: Final = 8
 _POLL_S: Final = 0.02
 _KILL_TIMEOUT_S: Final = 10
@@ -75,7 +76,12 @@ class Containers:
         """Find one. Raises NotFound or InvalidArgument with Docker's texts."""
         found = self._context.containers.get(ref)
         # An end that somebody else is recording at this moment is waited for: who saw it may act on it.
-        self._folding.fold(found.id, wait=found.state in ("running", "paused"))
+        self._folding.fold(found.id, wait=found.state in _ALIVE)
+        now = self._context.containers.get(found.id)
+        if now.state not in _ALIVE or found.state in _ALIVE:
+            return now
+        # Its start was recorded just now, by somebody who had its lock; it may be over already.
+        self._folding.fold(found.id, wait=True)
         return self._context.containers.get(found.id)
 
     def list(self, *, every: bool = False) -> list[Container]:
@@ -444,7 +450,7 @@ class Containers:
             found = self._remove_ended(container.id)
             if found is None:
                 break
-            container = found
+            container = self.get(found.id)
         else:
             raise Conflict(f"container {container.name} is started again and again; stop whoever does that")
         if volumes:
