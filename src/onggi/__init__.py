@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onggi.engine.handles import Handle as Container
     from onggi.host.launcher import LaunchFailed
     from onggi.spec.container import ContainerRequest, MountRequest, ResourceRequest
+    from onggi.store.volumes import Volume
 
 _ERRORS = (
     "Cancelled",
@@ -53,6 +54,7 @@ _PLACES = {
     "ContainerRequest": ("onggi.spec.container", ""),
     "MountRequest": ("onggi.spec.container", ""),
     "ResourceRequest": ("onggi.spec.container", ""),
+    "Volume": ("onggi.store.volumes", ""),
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "ResourceRequest",
     "Unauthorized",
     "Unavailable",
+    "Volume",
 ]
 
 

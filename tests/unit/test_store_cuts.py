@@ -121,6 +121,21 @@ def run_container(store: Store) -> None:
     store.events.append(Event(time_ns=1, type="container", action="start", actor=CONTAINER, attributes={}))
 
 
+def fill_volume(store: Store) -> None:
+    """Fill its volume from a directory of an image; what a cut left is nothing or all."""
+    data = Path(store.volumes.get("data").path)
+    empty = store.volumes.is_empty("data")
+    assert sorted(path.name for path in data.rglob("*")) == ([] if empty else ["a", "b", "c"])
+    with tempfile.TemporaryDirectory(dir=Path(store.root.path).parent) as image:
+        Path(image, "a", "b").mkdir(parents=True)
+        Path(image, "a", "c").write_bytes(b"content")
+        fd = os.open(image, os.O_RDONLY)
+        store.volumes.fill("data", fd)
+        os.close(fd)
+    assert (data / "a" / "c").read_bytes() == b"content"
+    assert os.listdir(data.parent) == ["_data"]
+
+
 def rename_container(store: Store) -> None:
     """Rename it."""
     store.containers.rename(CONTAINER, "renamed")
@@ -171,6 +186,7 @@ STEPS: Final[list[Step]] = [
     tag_image,
     build_step,
     run_container,
+    fill_volume,
     rename_container,
     heal_after_power_loss,
     remove_container,

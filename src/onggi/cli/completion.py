@@ -81,5 +81,10 @@ def _images(engine: Engine) -> Iterable[str]:
     return (parse_reference(reference).familiar for image in engine.images.list() for reference in image.references)
 
 
+def _volumes(engine: Engine) -> Iterable[str]:
+    return (volume.name for volume in engine.volumes.list())
+
+
 CONTAINER: Final = _Name(_containers)
 IMAGE: Final = _Name(_images)
+VOLUME: Final = _Name(_volumes)

@@ -293,7 +293,14 @@ def parse_volume(text: str, caller: Caller) -> MountRequest:
             raise InvalidArgument(f"invalid volume specification: '{text}': unknown option {word}")
     if source.startswith(("/", ".", "~")):
         path = os.path.normpath(os.path.join(caller.cwd, source))
-        return MountRequest(type="bind", source=path, target=target, read_only="ro" in words, propagation=propagation)
+        return MountRequest(
+            type="bind",
+            source=path,
+            target=target,
+            read_only="ro" in words,
+            propagation=propagation,
+            create_source=True,
+        )
     return MountRequest(
         type="volume", source=source, target=target, read_only="ro" in words, copy="nocopy" not in words
     )
@@ -330,8 +337,6 @@ def parse_mount(text: str, caller: Caller) -> MountRequest:
     source = fields.get("source", "")
     if kind == "bind":
         source = os.path.normpath(os.path.join(caller.cwd, source))
-        if not os.path.lexists(source):
-            raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
     read_only = fields.get("readonly", "false").lower() in ("true", "1")
     return MountRequest(
         type="bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume",

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import click
 
-from onggi.cli import bootstrap, build, completion, containers, images, system
+from onggi.cli import bootstrap, build, completion, containers, images, system, volumes
 from onggi.cli.app import Group, State, run_command
 from onggi.cli.caller import LocalCaller
 from onggi.cli.warm import leave_warm
@@ -25,6 +25,7 @@ def cli(ctx: click.Context, /, root: str | None) -> None:
 
 containers.register(cli)
 images.register(cli)
+volumes.register(cli)
 build.register(cli)
 bootstrap.register(cli)
 system.register(cli)

@@ -7,7 +7,7 @@ from typing import Final
 
 _SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
-     "inspect", "stats", "top", "port", "rename", "images", "container"}
+     "inspect", "stats", "top", "port", "rename", "images", "container", "volume"}
 )  # fmt: skip
 _WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
 """What is not served, but writes what an onggid flushes to disk when all is quiet."""

@@ -13,6 +13,7 @@ from onggi.engine.context import DEFAULT_ROOT, Context
 from onggi.engine.folding import Folding
 from onggi.engine.images import Images
 from onggi.engine.system import System
+from onggi.engine.volumes import Volumes
 from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.host.paths import make_private_directory
@@ -64,6 +65,7 @@ class Engine:
         self._folding = Folding(self._context)
         self.images = Images(self._context)
         self.containers = Containers(self._context, self._folding, self.images)
+        self.volumes = Volumes(self._context, self._folding)
         self.system = System(self._context, self._folding)
 
     @cached_property

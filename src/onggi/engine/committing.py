@@ -10,8 +10,8 @@ from onggi.base.errors import Conflict
 from onggi.base.units import format_time
 from onggi.engine.context import Context
 from onggi.engine.layering import receive_layer
+from onggi.engine.views import open_view
 from onggi.host.changes import list_changes
-from onggi.host.mounts import open_merged
 from onggi.host.processes import open_process_root
 from onggi.host.tree import OPEN_DIRECTORY, open_beneath
 from onggi.spec.container import ContainerRequest
@@ -53,14 +53,8 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
             )
         snapshot = context.snapshots.get(container.snapshot)
         context.snapshots.wait_released(snapshot.key)
-        lowers = [files.open_directory(context.root.place("snapshots", snapshot.key, "fs"))]
-        stack.callback(files.close, lowers[-1])
-        for layer in reversed(snapshot.layers):
-            lowers.append(context.layers.open(layer))
-            stack.callback(files.close, lowers[-1])
-        view = open_merged(lowers, context.root.place("empty"))
-        stack.callback(files.close, view)
-        yield view
+        upper = context.root.place("snapshots", snapshot.key, "fs")
+        yield stack.enter_context(open_view(context, snapshot.layers, upper=upper))
 
 
 def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]]:
@@ -73,12 +67,8 @@ def changes_of(context: Context, container: Container) -> list[tuple[str, bytes]
     with ExitStack() as stack:
         upper = files.open_directory(context.root.place("snapshots", container.snapshot, "fs"))
         stack.callback(files.close, upper)
-        lowers: list[int] = []
-        for layer in reversed(context.snapshots.get(container.snapshot).layers):
-            lowers.append(context.layers.open(layer))
-            stack.callback(files.close, lowers[-1])
-        below = open_merged(lowers, context.root.place("empty"))
-        stack.callback(files.close, below)
+        layers = context.snapshots.get(container.snapshot).layers
+        below = stack.enter_context(open_view(context, layers))
         return list_changes(upper, below, made=MADE)
 
 

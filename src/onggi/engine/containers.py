@@ -24,6 +24,7 @@ from onggi.engine.context import Context
 from onggi.engine.folding import Folding, remove_records
 from onggi.engine.handles import Handle
 from onggi.engine.images import Images
+from onggi.engine.mounting import complete_mounts, fill_volumes, make_bind_sources, new_volumes
 from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.sessions import Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
@@ -41,7 +42,6 @@ from onggi.runtime.bundle import merge_resources, resources_of
 from onggi.spec import signals
 from onggi.spec.container import (
     ContainerRequest,
-    MountRequest,
     ResourceRequest,
     check_limits,
     check_limits_change,
@@ -150,17 +150,31 @@ class Containers:
         check_limits(request.resources)
         request = msgspec.structs.replace(request, devices=expand_devices(request.devices))
         if request.rootfs:
-            image, layers = "", None
+            image, layers, defaults = "", None, ImageDefaults()
             seen = context.files.look(request.rootfs)
             if seen is None or seen.kind != "directory":
                 raise InvalidArgument(f"rootfs {request.rootfs}: no such directory")
         else:
             found = self._images.resolve(request.image)
-            image, layers = str(found.id), found.layers
-        request = self._with_volumes(_with_host_name(request))
+            image, layers, defaults = str(found.id), found.layers, self._images.defaults(str(found.id))
+        request = complete_mounts(context, _with_host_name(request), defaults)
         id = ContainerID(context.root.new_id())
+        # Nobody starts it before its volumes are filled.
+        with context.containers.lock(id):
+            container = self._claim(id, name, request, image, layers)
+            try:
+                fill_volumes(context, container, decode_request(container), first=True)
+            except BaseException:
+                remove_records(context, container, volumes=True)
+                raise
+        return container
+
+    def _claim(
+        self, id: ContainerID, name: str | None, request: ContainerRequest, image: str, layers: Sequence[str] | None
+    ) -> Container:
+        """Record a container under its name, or a random one that is free."""
         for attempt in range(_NAME_ATTEMPTS):
-            chosen = name or random_name(context.random, attempt)
+            chosen = name or random_name(self._context.random, attempt)
             try:
                 return self._record(id, chosen, request, image, layers)
             except Conflict:
@@ -173,31 +187,31 @@ class Containers:
     ) -> Container:
         context = self._context
         snapshot = None if layers is None else str(id)
-        container = Container(
-            id=id,
-            name=name,
-            image=image,
-            image_ref=request.image,
-            created_ns=context.root.clock_ns(),
-            config=print_request(request),
-            auto_remove=request.auto_remove,
-            snapshot=snapshot,
-            state="created",
-            pid=0,
-            started_ns=0,
-            finished_ns=0,
-            exit_code=0,
-            oom_killed=False,
-            error="",
-            boot_id="",
-        )
-        volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
         # One transaction: a collection in between would take a snapshot that nothing refers to yet.
         durable = not request.auto_remove
         try:
-            with context.root.db.write(durable=durable):
+            with new_volumes(context, request) as request, context.root.db.write(durable=durable):
+                container = Container(
+                    id=id,
+                    name=name,
+                    image=image,
+                    image_ref=request.image,
+                    created_ns=context.root.clock_ns(),
+                    config=print_request(request),
+                    auto_remove=request.auto_remove,
+                    snapshot=snapshot,
+                    state="created",
+                    pid=0,
+                    started_ns=0,
+                    finished_ns=0,
+                    exit_code=0,
+                    oom_killed=False,
+                    error="",
+                    boot_id="",
+                )
                 if layers is not None:
                     context.snapshots.prepare(id, layers, volatile=request.auto_remove)
+                volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
                 context.containers.create(container, volumes=volumes, durable=durable)
         except BaseException:
             # The rows are undone; what was made for them is not.
@@ -216,18 +230,6 @@ class Containers:
         except NotFound:
             return True
 
-    def _with_volumes(self, request: ContainerRequest) -> ContainerRequest:
-        """Make the volumes that are named, and anonymous ones, so that the request names them all."""
-        mounts: list[MountRequest] = []
-        for mount in request.mounts:
-            if mount.type == "volume":
-                name = mount.source or str(self._context.root.new_id())
-                self._context.volumes.create(name, anonymous=not mount.source)
-                mounts.append(msgspec.structs.replace(mount, source=name))
-            else:
-                mounts.append(mount)
-        return msgspec.structs.replace(request, mounts=tuple(mounts))
-
     def run(
         self,
         image: str,
@@ -245,7 +247,7 @@ class Containers:
             self.start(container.id, client=None if theirs is None else theirs.fileno())
         except BaseException:
             with suppress(NotFound):
-                self.remove(container.id, force=True)
+                self.remove(container.id, force=True, volumes=True)
             raise
         finally:
             if theirs is not None:
@@ -277,6 +279,8 @@ class Containers:
                 return container
             if container.state == "paused":
                 raise FailedPrecondition("cannot start a paused container, try unpause instead")
+            make_bind_sources(context, request)
+            fill_volumes(context, container, request, first=not container.started_ns)
             try:
                 pid = launch(
                     context,
@@ -437,7 +441,6 @@ class Containers:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container that does not run, or with `force` any; `volumes` takes its anonymous ones along."""
         container = self.get(ref)
-        request = decode_request(container)
         for _ in range(_REMOVE_ATTEMPTS):
             if container.state in ("running", "paused"):
                 if not force:
@@ -447,16 +450,14 @@ class Containers:
                     )
                 if not self._end(container, signal.SIGKILL, _REMOVE_TIMEOUT_S):
                     raise _undying(container)
-            found = self._remove_ended(container.id)
+            found = self._remove_ended(container.id, volumes)
             if found is None:
                 break
             container = self.get(found.id)
         else:
             raise Conflict(f"container {container.name} is started again and again; stop whoever does that")
-        if volumes:
-            self._remove_anonymous(request)
 
-    def _remove_ended(self, id: str) -> Container | None:
+    def _remove_ended(self, id: str, volumes: bool) -> Container | None:
         """Remove a container that does not run; gives one that runs again by now."""
         context = self._context
         with context.containers.lock(id):
@@ -468,17 +469,8 @@ class Containers:
                 return container
             if context.files.look(context.run_directory(id)) is not None:
                 self._folding.clear_released(id)
-            remove_records(context, container)
+            remove_records(context, container, volumes=volumes)
         return None
-
-    def _remove_anonymous(self, request: ContainerRequest) -> None:
-        for mount in request.mounts:
-            if mount.type == "volume":
-                try:
-                    if self._context.volumes.get(mount.source).anonymous:
-                        self._context.volumes.remove(mount.source)
-                except OnggiError:
-                    continue  # somebody else uses it, or it is gone
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -565,7 +557,7 @@ class Containers:
         image = (
             ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
         )
-        request = _with_host_name(request)
+        request = complete_mounts(context, _with_host_name(request), image)
         return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
 
     def network(self, ref: str) -> NetworkSettings | None:

@@ -12,12 +12,14 @@ import msgspec
 
 from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
+from onggi.engine.mounting import remove_anonymous
 from onggi.engine.networks import release, release_left
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
 from onggi.plan.cgroup import plan_directories
 from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, parse_exit, parse_state
+from onggi.spec.container import parse_request
 from onggi.store.containers import Change, Container
 
 _log: Final = logging.getLogger(__name__)
@@ -209,14 +211,19 @@ class Folding:
             return None
 
 
-def remove_records(context: Context, row: Container) -> None:
-    """Remove a container and its snapshot, both or none, under its lock. Raises Conflict while its files are in use."""
+def remove_records(context: Context, row: Container, *, volumes: bool = False) -> None:
+    """Remove a container and its snapshot, both or none, under its lock. Raises Conflict while its files are in use.
+
+    Its anonymous `volumes` go too; those of one that removes itself always do.
+    """
     release(context, row.id)
     durable = not row.auto_remove
     if row.snapshot is None:
         context.containers.remove_locked(row.id, durable=durable)
-        return
-    context.snapshots.remove(
-        row.snapshot, timeout_s=RELEASE_TIMEOUT_S, durable=durable, first=lambda: context.containers.forget(row.id)
-    )
-    context.root.discard(context.containers.directory(row.id))
+    else:
+        context.snapshots.remove(
+            row.snapshot, timeout_s=RELEASE_TIMEOUT_S, durable=durable, first=lambda: context.containers.forget(row.id)
+        )
+        context.root.discard(context.containers.directory(row.id))
+    if volumes or row.auto_remove:
+        remove_anonymous(context, parse_request(row.config))

@@ -3,12 +3,11 @@
 The answer for an untouched container depends only on its layers, so it is remembered.
 """
 
-from contextlib import ExitStack
 from typing import Final
 
 from onggi.base.errors import NotFound
 from onggi.engine.context import Context
-from onggi.host.mounts import open_merged
+from onggi.engine.views import open_view
 from onggi.host.tree import read_small
 from onggi.spec.container import ContainerRequest
 from onggi.spec.passwd import Identity, resolve_identity
@@ -56,19 +55,10 @@ def _read_users(
     written = container is not None and container.snapshot is not None and container.started_ns > 0
     if not written and layers in _known:
         return _known[layers]
-    with ExitStack() as stack:
-        lowers: list[int] = []
-
-        def opened(fd: int) -> None:
-            lowers.append(fd)
-            stack.callback(files.close, fd)
-
-        if written and container is not None and container.snapshot is not None:
-            opened(files.open_directory(context.root.place("snapshots", container.snapshot, "fs")))
-        for layer in reversed(layers):
-            opened(context.layers.open(layer))
-        view = open_merged(lowers, context.root.place("empty"))
-        stack.callback(files.close, view)
+    upper = None
+    if written and container is not None and container.snapshot is not None:
+        upper = context.root.place("snapshots", container.snapshot, "fs")
+    with open_view(context, layers, upper=upper) as view:
         users = read_users_beneath(view)
     if not written:
         if len(_known) >= _REMEMBERED:

@@ -135,7 +135,9 @@ def explain_launch(
     resolved = Resolved(
         identity=identity,
         sources={
-            m.target: context.root.place("volumes", m.source or "<new>") for m in request.mounts if m.type == "volume"
+            m.target: context.root.place("volumes", m.source or "<new>", "_data")
+            for m in request.mounts
+            if m.type == "volume"
         },
         devices=find_devices(request),
         joined=joined,

@@ -5,6 +5,7 @@ and the attributes that belong to an image. Sockets are left out. A directory of
 the target that is there already is merged into; anything else gives way.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,7 +14,7 @@ from typing import Final
 import msgspec
 
 from .planter import Planter
-from .tree import Directory, open_regular, walk
+from .tree import Directory, open_regular, through, walk
 from .xattrs import belongs_to_image, read_xattrs
 
 _CHUNK: Final = 64 << 20
@@ -133,6 +134,36 @@ def copy_tree(
             copy.directory(directory)
         planter.finish()
         return Copied(entries=copy.entries, size_bytes=copy.size_bytes, lost_xattrs=planter.lost_xattrs)
+
+
+def move_contents(source: int, target: int) -> None:
+    """Move what is in the directory `source` to `target`, which takes its attributes; both are on one file system.
+
+    A name that is in `target` already stays what it is there. Done again after a kill in the middle, it goes on.
+    """
+    seen = os.fstat(source)
+    with os.scandir(through(source)) as scan:
+        entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
+    for name, is_directory in entries:
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            if is_directory:
+                _move_directory(source, target, name)
+            else:
+                # rename(2) would replace a file that somebody has put there; link(2) never does.
+                os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+                os.unlink(name, dir_fd=source)
+    found = {k: v for k, v in read_xattrs(source).items() if belongs_to_image(k)}
+    with Planter(target) as planter:
+        planter.directory(b"", _Stat(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns, found))
+        planter.finish()
+
+
+def _move_directory(source: int, target: int, name: bytes) -> None:
+    try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def copy_data(source: int, target: int, seen: os.stat_result) -> int:

@@ -23,6 +23,7 @@ class MountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One `-v`, `--mount` or `--tmpfs`.
 
     `source` is a host path (bind), a volume's name or "" for an anonymous one (volume).
+    `anonymous`: the engine gave the volume its name, and it goes with its container.
     """
 
     type: Literal["bind", "volume", "tmpfs"]
@@ -31,7 +32,10 @@ class MountRequest(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     recursive: bool = True
     propagation: str = ""
+    create_source: bool = False  # bind: make a directory where nothing is
     copy: bool = True  # volume: fill an empty one from the image
+    labels: dict[str, str] = {}  # volume: of one that is made
+    anonymous: bool = False
     size_bytes: int | None = None  # tmpfs
     mode: int | None = None  # tmpfs
     options: tuple[str, ...] = ()  # tmpfs: further mount options
@@ -124,6 +128,7 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     stop_signal: str | None = None
     stop_timeout_s: int | None = None
     mounts: tuple[MountRequest, ...] = ()
+    volumes_from: tuple[str, ...] = ()  # container[:ro]
     read_only: bool = False
     shm_bytes: int = DEFAULT_SHM_BYTES
     privileged: bool = False

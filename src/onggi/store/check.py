@@ -194,6 +194,9 @@ class Checker:
             # Removing was interrupted, and is finished; or somebody else took the data from a volume in use.
             repair = self._volumes.create if self._volumes.users(name) else self._volumes.remove
             yield _trouble("missing", f"volume {name}", "has no data", partial(repair, name))
+        for name in filter(self._volumes.is_unfinished, sorted(known & there)):
+            problem = "was being filled from an image when that was killed"
+            yield _trouble("unfinished", f"volume {name}", problem, partial(self._volumes.finish, name))
         for name in sorted(there - known):
             subject = self._root.place("volumes", name)
             if is_name(name):

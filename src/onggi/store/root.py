@@ -9,7 +9,8 @@
     volumes/<name>/_data        volumes
     trash/                      renamed here, then unlinked
     downloads/<sha256>          indices and packages of distributions, verified; what is here is not fetched again
-    locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases volumes
+    locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases caches fillings;
+                                locks/volumes is one lock
     empty/{0,1}                 the lowers of overlays that would have too few
     reserve                     a mebibyte that a full disk leaves for the work of emptying it
 
@@ -37,7 +38,7 @@ LOCK_TIMEOUT_S: Final = 30.0
 MAX_ID_LENGTH: Final = 128
 RESERVE_BYTES: Final = 1 << 20
 _PLENTY: Final = 16
-_AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases", "caches")
+_AREAS: Final = ("blobs", "layers", "snapshots", "containers", "ingest", "leases", "caches", "fillings")
 _DIRECTORIES: Final = (
     *("blobs", "blobs/sha256", "ingest", "layers", "snapshots", "containers", "volumes", "trash", "locks"),
     *("empty", "empty/0", "empty/1"),
