@@ -122,6 +122,16 @@ def test_an_image_gives_its_containers_anonymous_volumes(stocked: Home) -> None:
     assert names(stocked) == [name]
 
 
+def test_inspect_says_what_is_mounted(stocked: Home, tmp_path: Path) -> None:
+    bind = MountRequest(type="bind", source=str(tmp_path), target="/b", read_only=True)
+    (document,) = json.loads(stocked.ok("inspect", create(stocked, volume("/v", "named"), bind)))
+    found = {mount["Destination"]: mount for mount in document["Mounts"]}
+    assert set(found) == {"/v", "/b", "/data"}
+    assert found["/v"] | {"Name": "named", "Driver": "local", "RW": True, "Type": "volume"} == found["/v"]
+    assert found["/v"]["Source"] == stocked.engine.volumes.get("named").path
+    assert found["/b"] | {"Source": str(tmp_path), "RW": False, "Propagation": "rprivate"} == found["/b"]
+
+
 def test_rm_v_takes_anonymous_volumes_along_and_leaves_named_ones(stocked: Home) -> None:
     named = stocked.engine.volumes.create().name
     id = create(stocked, volume("/named", named), volume("/further"))
@@ -200,6 +210,8 @@ def test_the_volume_commands(home: Home) -> None:
         *(["local", name] for name in sorted(["data", random])),
     ]
     assert home.ok("volume", "ls", "-q").split() == sorted(["data", random])
+    assert json.loads(home.ok("inspect", "data")) == json.loads(home.ok("inspect", "--type", "volume", "data"))
+    assert home.ok("volume", "inspect", "-f", "{{.Name}} {{.Labels.a}}", "data") == "data b\n"
     missing = home.onggi("volume", "inspect", "nothing")
     assert (missing.returncode, missing.stdout) == (1, "[]\n")
     assert missing.stderr == "onggi: get nothing: no such volume\n"
@@ -207,6 +219,27 @@ def test_the_volume_commands(home: Home) -> None:
     assert (gone.returncode, gone.stdout) == (1, "data\n")
     assert gone.stderr == "onggi: get nothing: no such volume\n"
     assert home.ok("volume", "rm", "-f", "nothing") == "nothing\n"
+
+
+def test_ls_filters_and_formats(home: Home) -> None:
+    home.engine.volumes.create("web-data", labels={"a": "b"})
+    home.engine.volumes.create("other", labels={"a": "c"})
+    create(home, volume("/v", "used"), image=IMAGE)
+
+    def ls(*arguments: str) -> list[str]:
+        return home.ok("volume", "ls", "-q", *(word for one in arguments for word in ("--filter", one))).split()
+
+    assert ls("dangling=true") == ["other", "web-data"]
+    assert ls("dangling=false") == ["used"]
+    assert ls("name=web") == ls("label=a=b") == ls("label=a", "label!=a=c") == ["web-data"]
+    assert ls("driver=nfs") == []
+    text = home.ok(
+        "volume", "ls", "--filter", "label=a", "--format", '{{.Name}} {{.Driver}} {{.Label "a"}} {{.Labels}}'
+    )
+    assert text == "other local c a=c\nweb-data local b a=b\n"
+    assert json.loads(home.ok("volume", "ls", "--json"))[1]["Mountpoint"] == f"{home.root}/volumes/used/_data"
+    refused = home.onggi("volume", "ls", "--filter", "size=1")
+    assert (refused.returncode, refused.stderr) == (1, "onggi: invalid filter 'size'\n")
 
 
 @pytest.mark.parametrize(

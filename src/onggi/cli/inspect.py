@@ -7,10 +7,11 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import format_time
 from onggi.cli.image_document import image_document
 from onggi.cli.network_document import bindings_document, network_document
+from onggi.cli.storage_document import mounts_document, volume_document
 from onggi.engine.assemble import Engine
 from onggi.runtime.bundle import command_line
 
-KINDS: Final = ("container", "image")
+KINDS: Final = ("container", "image", "volume")
 
 
 def find_document(
@@ -23,15 +24,25 @@ def find_document(
         except NotFound:
             if kind is not None:
                 raise
+    document = _image_or_volume(engine, ref, kind)
+    if size:
+        warn(f"WARNING: --size ignored for {'volume' if 'Mountpoint' in document else 'image'}\n")
+    return document
+
+
+def _image_or_volume(engine: Engine, ref: str, kind: str | None) -> dict[str, Any]:
+    if kind != "volume":
+        try:
+            return image_document(engine, ref)
+        except (NotFound, InvalidArgument):
+            if kind is not None:
+                raise
     try:
-        document = image_document(engine, ref)
-    except (NotFound, InvalidArgument):
+        return volume_document(engine.volumes.get(ref))
+    except NotFound:
         if kind is not None:
             raise
         raise NotFound(f"Error: No such object: {ref}") from None
-    if size:
-        warn("WARNING: --size ignored for image\n")
-    return document
 
 
 def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[str, Any]:
@@ -94,16 +105,7 @@ def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[
             "UTSMode": request.uts,
         },
         "NetworkSettings": network_document(engine.containers.network(container.id), request.network),
-        "Mounts": [
-            {
-                "Type": mount.type,
-                "Source": mount.source,
-                "Destination": mount.target,
-                "RW": not mount.read_only,
-                "Propagation": mount.propagation,
-            }
-            for mount in request.mounts
-        ],
+        "Mounts": mounts_document(engine, request),
         "Config": {
             "Hostname": request.hostname if request.hostname is not None else container.id.short,
             "Domainname": request.domainname,

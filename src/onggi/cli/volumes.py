@@ -1,16 +1,21 @@
 """The volume commands, under Docker's flags."""
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
 import click
 
 from onggi.base.errors import InvalidArgument, NotFound, NotSupported
-from onggi.base.units import format_time, human_size
+from onggi.base.units import human_size
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import VOLUME
-from onggi.cli.render import each, json_lines, table
+from onggi.cli.documents import FORMAT_HELP as DOCUMENT_FORMAT_HELP
+from onggi.cli.documents import show_documents
+from onggi.cli.filters import Filters, filter_option, parse_filters
+from onggi.cli.listing import Column, Listing, listing_options, render_listing
+from onggi.cli.render import each
+from onggi.cli.storage_document import volume_document
 from onggi.store.volumes import Volume
 
 _WARNING = (
@@ -63,45 +68,53 @@ def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 @click.command(cls=Command)
+@click.option("-f", "--format", default="", help=DOCUMENT_FORMAT_HELP)
 @click.argument("volumes", type=VOLUME, nargs=-1, required=True)
 @pass_state
-def inspect(state: State, /, volumes: tuple[str, ...]) -> int:
+def inspect(state: State, /, volumes: tuple[str, ...], format: str) -> int:
     """Describe volumes, as JSON."""
-    documents, code = [], 0
-    for name in volumes:
-        try:
-            documents.append(volume_document(state.engine.volumes.get(name)))
-        except NotFound as error:
-            state.caller.err(f"onggi: {error}\n")
-            code = 1
-    state.caller.out(json_lines(documents))
-    return code
+    return show_documents(state, volumes, lambda name: volume_document(state.engine.volumes.get(name)), format)
 
 
-def volume_document(volume: Volume) -> dict[str, Any]:
-    """Describe one volume as `docker volume inspect` does."""
-    return {
-        "CreatedAt": format_time(volume.created_ns // 1_000_000_000 * 1_000_000_000),
-        "Driver": "local",
-        "Labels": volume.labels or None,
-        "Mountpoint": volume.path,
-        "Name": volume.name,
-        "Options": None,
-        "Scope": "local",
-    }
+_COLUMNS: Final[Mapping[str, Column[Volume]]] = {
+    "Name": Column("VOLUME NAME", lambda volume: volume.name),
+    "Driver": Column("DRIVER", lambda volume: "local"),
+    "Scope": Column("SCOPE", lambda volume: "local"),
+    "Mountpoint": Column("MOUNTPOINT", lambda volume: volume.path),
+    "Labels": Column("LABELS", lambda volume: ",".join(f"{k}={v}" for k, v in sorted(volume.labels.items()))),
+    "Label": Column("", lambda volume: lambda name: volume.labels.get(name, "")),
+    "Links": Column("LINKS", lambda volume: "N/A"),
+    "Size": Column("SIZE", lambda volume: "N/A"),
+    "Availability": Column("AVAILABILITY", lambda volume: "N/A"),
+    "Group": Column("GROUP", lambda volume: "N/A"),
+    "Status": Column("STATUS", lambda volume: "N/A"),
+}
+_FILTERS: Final = frozenset({"dangling", "driver", "label", "label!", "name"})
+_PRUNE_FILTERS: Final = frozenset({"all", "label", "label!"})
 
 
 @click.command(cls=Command)
+@filter_option(_FILTERS)
 @click.option("-q", "--quiet", is_flag=True, help="Print only names")
+@listing_options
 @pass_state
-def ls(state: State, /, quiet: bool) -> int:
+def ls(state: State, /, filters: tuple[str, ...], quiet: bool, format: str, as_json: bool) -> int:
     """List volumes."""
-    found = state.engine.volumes.list()
-    if quiet:
-        state.caller.out("".join(f"{volume.name}\n" for volume in found))
-    else:
-        state.caller.out(table(("DRIVER", "VOLUME NAME"), [("local", volume.name) for volume in found]))
+    wanted = parse_filters(filters, _FILTERS)
+    found = [
+        volume
+        for volume in state.engine.volumes.list(dangling=wanted.flag("dangling"))
+        if wanted.admits("name", volume.name) and wanted.admits_exactly("driver", "local") and _has(volume, wanted)
+    ]
+    listing = Listing(kind="volume", columns=_COLUMNS, default=("Driver", "Name"), items=found, quiet="Name")
+    state.caller.out(render_listing(listing, format=format, quiet=quiet, as_json=as_json))
     return 0
+
+
+def _has(volume: Volume, wanted: Filters) -> bool:
+    """Whether it has the labels that are wanted, and none of those that are not."""
+    unwanted = "label!" in wanted and wanted.admits_labels(volume.labels, "label!")
+    return wanted.admits_labels(volume.labels) and not unwanted
 
 
 @click.command(cls=Command)
@@ -122,31 +135,16 @@ def prune(state: State, /, every: bool, force: bool, filters: tuple[str, ...]) -
     """Remove volumes that no container uses."""
     caller = state.caller
     caller.only_in_process()
-    chosen = _label_filter(filters)
+    wanted = parse_filters(filters, _PRUNE_FILTERS)
+    if every and "all" in wanted:
+        raise InvalidArgument("conflicting options: cannot specify both --all and --filter all=1")
+    every = every or bool(wanted.flag("all"))
     if not force:
         caller.out(_WARNING.format("all local" if every else "anonymous local"))
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 0
-    pruned = state.engine.volumes.prune(every=every, chosen=chosen)
+    pruned = state.engine.volumes.prune(every=every, chosen=lambda volume: _has(volume, wanted))
     if pruned.names:
         caller.out("Deleted Volumes:\n" + "".join(f"{name}\n" for name in pruned.names) + "\n")
     caller.out(f"Total reclaimed space: {human_size(pruned.size_bytes)}\n")
     return 0
-
-
-def _label_filter(texts: tuple[str, ...]) -> Callable[[Volume], bool]:
-    """Read the filters of `prune`: every `label=` has to be there, and no `label!=`."""
-    tests: list[tuple[bool, str, str, str]] = []
-    for text in texts:
-        key, _, label = text.partition("=")
-        if key not in ("label", "label!") or not label:
-            raise InvalidArgument(f"invalid filter '{key}'")
-        tests.append((key == "label", *label.partition("=")))
-
-    def chosen(volume: Volume) -> bool:
-        return all(
-            wanted == (name in volume.labels and (not equals or volume.labels[name] == value))
-            for wanted, name, equals, value in tests
-        )
-
-    return chosen
