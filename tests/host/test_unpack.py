@@ -261,9 +261,11 @@ def test_whiteouts_speak_of_lower_layers_only_whatever_the_order(box: Box) -> No
     assert {"dir1/a", "dir2/a", "dir3/a", "dir4/a"} < box.names()
 
 
-def test_an_opaque_root_is_reported(box: Box) -> None:
-    assert box.layer(member(b".wh..wh..opq")).hides_all
-    assert not box.layer(member(b"a/.wh..wh..opq")).hides_all
+def test_an_opaque_root_is_marked(box: Box) -> None:
+    box.layer(member(b"a/.wh..wh..opq"))
+    assert not box.is_opaque("")
+    box.layer(member(b".wh..wh..opq"))
+    assert box.is_opaque("")
 
 
 def test_notes_of_aufs_are_left_out(box: Box) -> None:

@@ -1,6 +1,7 @@
 """Images as files: saved here and loaded there."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,10 @@ from onggi.build.events import Event
 from onggi.engine.archives import Loaded
 from onggi.engine.assemble import Engine
 from onggi.engine.builds import BuildRequest
-from tests.homes import IMAGE, Home
+from onggi.spec.platform import machine_platform
+from tests.archives import archive as members
+from tests.archives import member
+from tests.homes import IMAGE, Home, read_tree
 
 DOCKERFILE: Final = f"""FROM {IMAGE} AS one
 RUN echo one > /one && ln /one /linked && ln -s one /soft && mkdir -m 1777 /sticky && chown 82:29 /one
@@ -164,6 +168,42 @@ def test_a_damaged_archive_is_refused_and_leaves_nothing(pair: tuple[Home, Home]
     assert [path for path in (there.root / "blobs").rglob("*") if path.is_file()] == []
     there.engine.system.check(repair=True)
     there.assert_consistent()
+
+
+def test_a_layer_whose_root_is_opaque_hides_all_below(home: Home, base: Path, busybox: Path, tmp_path: Path) -> None:
+    """image-spec layer.md, opaque whiteout; overlayfs itself knows it of every directory but the root."""
+    upper = members(
+        member(b".wh..wh..opq"), member(b"bin/busybox", data=busybox.read_bytes(), mode=0o755),
+        member(b"etc/passwd", data=b"new:x:5:6::/:\n"), member(b"new", data=b"1"),
+    ).getvalue()  # fmt: skip
+    layers = [base.read_bytes(), upper]
+    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
+    config = {
+        "os": "linux",
+        "architecture": machine_platform(home.engine.system.facts.arch).architecture,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": ["opaque:1"], "Layers": digests}]
+    parts = [member(digest.encode(), data=layer) for digest, layer in zip(digests, layers, strict=True)]
+    parts += [member(b"config.json", data=json.dumps(config).encode())]
+    parts += [member(b"manifest.json", data=json.dumps(manifest).encode())]
+    (tmp_path / "opaque.tar").write_bytes(members(*parts).getvalue())
+    load(home.engine, tmp_path / "opaque.tar")
+
+    script = "echo /* /bin/* /etc/p*"
+    container = home.start("/bin/busybox", "sh", "-c", script, image="opaque:1", user="new")
+    assert home.output(container) == "/bin /dev /etc /new /proc /sys /bin/busybox /etc/passwd\n"
+    exported = read_tree(home.engine, container.id, tmp_path / "e.tar")
+    assert "bin/busybox" in exported
+    assert "bin/sh" not in exported
+    assert b"/bin" not in {path for _, path in home.engine.containers.changes(container.id)}
+
+    text = b'FROM opaque:1\nRUN ["/bin/busybox", "touch", "/built"]\nCOPY --from=opaque:1 / /all/\n'
+    home.engine.builds.build(BuildRequest(text=text, network="none", tags=("built",)), lambda event: None)
+    built = home.start("/bin/busybox", "sh", "-c", "echo /bu* /bin/* /all/bin/*", image="built")
+    assert home.output(built) == "/built /bin/busybox /all/bin/busybox\n"
+    with tarfile.open(save(home.engine, tmp_path / "again.tar", "built")) as tar:
+        assert f"blobs/sha256/{digests[1]}" in tar.getnames()
 
 
 def test_names_that_are_not_here(pair: tuple[Home, Home], tmp_path: Path) -> None:

@@ -85,11 +85,7 @@ class Roots:
         """Open the merged files of layers (lowest first), read-only."""
         stack = ExitStack()
         with ExitStack() as building:
-            lowers: list[int] = []
-            for layer in reversed(layers):
-                lowers.append(self._layers.open(layer))
-                building.callback(self._files.close, lowers[-1])
-            fd = open_merged(lowers, self._root.place("empty"))
+            fd = open_merged(self._layers.open_stack(layers, building), self._root.place("empty"))
             stack.callback(self._files.close, fd)
         return Context(fd, owners=True, close=stack.close)
 

@@ -12,13 +12,10 @@ def open_view(context: Context, layers: Sequence[str], *, upper: str | None = No
     """Show `layers` (ids, lowest first) together, and above them what the upper directory `upper` has."""
     files = context.files
     with ExitStack() as stack:
-        lowers: list[int] = []
-
-        def keep(fd: int) -> int:
-            stack.callback(files.close, fd)
-            return fd
-
+        lowers = context.layers.open_stack(layers, stack)
         if upper is not None:
-            lowers.append(keep(files.open_directory(upper)))
-        lowers.extend(keep(context.layers.open(layer)) for layer in reversed(layers))
-        yield keep(open_merged(lowers, context.root.place("empty")))
+            lowers.insert(0, files.open_directory(upper))
+            stack.callback(files.close, lowers[0])
+        view = open_merged(lowers, context.root.place("empty"))
+        stack.callback(files.close, view)
+        yield view

@@ -218,6 +218,13 @@ class Files:
         except OSError as error:
             raise explain_oserror(error, "open directory", path) from None
 
+    def is_opaque(self, fd: int) -> bool:
+        """Tell whether overlayfs is to show nothing of what is below a directory."""
+        try:
+            return os.getxattr(fd, _OPAQUE) == b"y"
+        except OSError:
+            return False
+
     def close(self, fd: int) -> None:
         """Close a descriptor that this class gave out."""
         os.close(fd)

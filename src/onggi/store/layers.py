@@ -10,7 +10,8 @@ How a layer lies on disk is its `form`, one per layer. `LayerForm` is the seam:
 tests/contracts/test_layer_forms.py is what every form has to pass.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
@@ -191,6 +192,20 @@ class Layers:
                 "load or build its image again"
             )
         return self._form(layer.form).open(self._root.place(layer.place))
+
+    def open_stack(self, layers: Sequence[str] | Sequence[Layer], stack: ExitStack) -> list[int]:
+        """Open layers (ids or rows, lowest first) as lowers of an overlay, topmost first; `stack` closes them.
+
+        What is below a layer whose root is opaque is left out: overlayfs would show it all the same.
+        """
+        opened: list[int] = []
+        for number in reversed(range(len(layers))):
+            layer = layers[number]
+            opened.append(self.open(layer) if isinstance(layer, str) else self.open_found(layer))
+            stack.callback(self._root.files.close, opened[-1])
+            if self._root.files.is_opaque(opened[-1]):
+                break
+        return opened
 
     def verify(self, id: str) -> bool:
         """Compare a layer's files with its digest; slow. False where they are gone or no digest is known.

@@ -122,10 +122,7 @@ class Snapshots:
             upper = work = None
             if snapshot.kind == "active":
                 upper, work = self._root.place("snapshots", key, "fs"), self._fresh_work(key)
-            lowers: list[int] = []
-            for layer in reversed(layers):
-                lowers.append(self._layers.open_found(layer))
-                stack.callback(self._root.files.close, lowers[-1])
+            lowers = self._layers.open_stack(layers, stack)
             for number in range(_FEWEST_LOWERS[snapshot.kind] - len(lowers)):
                 # The same one twice is an overlapping layer: ELOOP.
                 lowers.append(self._root.files.open_directory(self._root.place("empty", str(number))))

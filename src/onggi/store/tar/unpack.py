@@ -38,15 +38,10 @@ _SENSELESS: Final = (
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of an archive, and what could not be kept.
-
-    `hides_all`: the root of the layer is opaque, which no overlay shows: the
-    layers below it must be left out. `skipped_devices`: made without privileges.
-    """
+    """What came out of an archive, and what could not be kept: `skipped_devices` would have needed privileges."""
 
     entries: int
     size_bytes: int
-    hides_all: bool
     lost_xattrs: int
     skipped_devices: int
 
@@ -57,7 +52,6 @@ class _Unpacking:
     def __init__(self, reader: TarReader, planter: Planter, limits: Limits, *, layer: bool, devices: bool) -> None:
         self.entries = 0
         self.size_bytes = 0
-        self.hides_all = False
         self.skipped_devices = 0
         self.owner: tuple[int, int] | None = None
         self._reader = reader
@@ -125,7 +119,6 @@ class _Unpacking:
             return False
         if name == OPAQUE:
             self._planter.opaque(parent)
-            self.hides_all |= not parent
         elif not name.startswith(AUFS):
             # Other names beginning with AUFS are the notes of aufs to itself; Docker skips them.
             hidden = name[len(WHITEOUT) :]
@@ -195,7 +188,6 @@ def _result(unpacking: _Unpacking, planter: Planter) -> Unpacked:
     return Unpacked(
         entries=unpacking.entries,
         size_bytes=unpacking.size_bytes,
-        hides_all=unpacking.hides_all,
         lost_xattrs=planter.lost_xattrs,
         skipped_devices=unpacking.skipped_devices,
     )
