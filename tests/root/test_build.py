@@ -388,6 +388,21 @@ def test_the_same_image_in_two_state_roots(site: Site, new_home: Callable[[str],
     assert config.created == "2023-11-14T22:13:20Z"
 
 
+@pytest.mark.parametrize(("given", "variable"), [("variable", str(EPOCH)), ("argument", "1"), ("nothing", "")])
+def test_the_epoch_is_an_argument_too(site: Site, given: str, variable: str) -> None:
+    (site.directory / "Dockerfile").write_text(f"FROM {IMAGE}\nARG SOURCE_DATE_EPOCH\nLABEL at=$SOURCE_DATE_EPOCH\n")
+    environment = site.home.environment(SOURCE_DATE_EPOCH=variable)
+    words = ("--build-arg", f"SOURCE_DATE_EPOCH={EPOCH}") if given == "argument" else ()
+    site.home.ok("build", "-t", "made", *words, str(site.directory), env=environment)
+    config = site.home.engine.images.config("made")
+    assert config.config is not None
+    labels = config.config.labels or {}
+    if given == "nothing":
+        assert labels == {"at": ""}
+    else:
+        assert (labels, config.created) == ({"at": str(EPOCH)}, "2023-11-14T22:13:20Z")
+
+
 def test_builds_at_the_same_time(site: Site) -> None:
     """Two builds of one Dockerfile at once: both succeed, with the same layers or each its own."""
     site.write(FILES)

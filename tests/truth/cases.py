@@ -44,6 +44,8 @@ def _case(dockerfile: str, options: list[str], files: list[str]) -> Case:
             values["hosts"] += (value,)
         elif kind == "crlf":
             dockerfile = dockerfile.replace("\n", "\r\n")
+        elif kind == "rewrite":
+            values[kind] = True
         elif kind == "bom":
             dockerfile = f"\ufeff{dockerfile}"
         else:

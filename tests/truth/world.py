@@ -20,6 +20,7 @@ BASE: Final = "truthbase"
 OLD: Final = 1_500_000_000
 """The time of all that is given: whatever is younger was made by a build, and its time is no fact."""
 YOUNG: Final = 1_600_000_000
+YOUNG_TEXT: Final = "2020-09-13T12:26:40Z"
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 APPLETS: Final = """
     cat chmod chown cp cut echo env false find grep head hostname id ln ls mkdir mkfifo mount mv pwd readlink rm
@@ -60,7 +61,8 @@ Entry = str | bytes | File | Directory | Link | Hard
 class Case(NamedTuple):
     """A Dockerfile, its context, and how it is built.
 
-    `error`: what both builders say, where the build fails.
+    `error`: what both builders say, where the build fails. `rewrite`: BuildKit is asked to
+    hold files to SOURCE_DATE_EPOCH as well, which Onggi always does.
     """
 
     dockerfile: str | bytes
@@ -72,6 +74,7 @@ class Case(NamedTuple):
     file: str = "Dockerfile"
     error: str = ""
     hosts: tuple[str, ...] = ()
+    rewrite: bool = False
 
 
 def write_context(directory: Path, case: Case) -> None:
@@ -218,6 +221,8 @@ def read_facts(archive: bytes) -> dict[str, Any]:
     }
     if image.get("author"):
         facts["author"] = image["author"]
+    if image["created"] < YOUNG_TEXT:
+        facts["created"] = [image["created"], *(entry["created"] for entry in image["history"])]
     return facts
 
 

@@ -58,6 +58,7 @@ PROXY_ARGS: Final = frozenset(
     for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
     for name in (base, base.lower())
 )
+EPOCH: Final = "SOURCE_DATE_EPOCH"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +198,7 @@ def plan_graph(dockerfile: Dockerfile, options: Options, resolve: Resolve) -> Gr
     planner = _Planner(dockerfile, options, resolve)
     target = planner.find_target()
     planner.stage(target)
-    unused = tuple(name for name in options.args if name not in planner.used and name not in PROXY_ARGS)
+    unused = tuple(name for name in options.args if name not in {*planner.used, *PROXY_ARGS, EPOCH})
     return Graph(stages=planner.done, target=target, unused=unused, name=options.name)
 
 

@@ -111,7 +111,6 @@ def _request(options: dict[str, Any], state: State) -> "BuildRequest":
         contexts=dict(_context(entry, caller.cwd) for entry in options["contexts"]),
         platform=options["platform"],
         no_cache=options["no_cache"],
-        epoch=_epoch(caller.env.get("SOURCE_DATE_EPOCH")),
         host_certs=wants_host_certs(options, caller),
     )
 
@@ -132,6 +131,8 @@ def _args(entries: tuple[str, ...], state: State) -> dict[str, str]:
         for variable in (name, name.lower()):
             if variable in state.caller.env:
                 args[variable] = state.caller.env[variable]
+    if epoch := state.caller.env.get("SOURCE_DATE_EPOCH"):  # an argument too, as buildx has it
+        args["SOURCE_DATE_EPOCH"] = epoch
     for entry in entries:
         name, equals, value = entry.partition("=")
         if equals:
@@ -164,14 +165,6 @@ def _context(entry: str, cwd: str) -> tuple[str, str]:
         return name, value
     path = os.path.normpath(os.path.join(cwd, value))
     return name, path if os.path.isdir(path) else value
-
-
-def _epoch(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdigit():
-        raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH {text!r}: expected seconds since 1970")
-    return int(text)
 
 
 def _write(path: str, text: str) -> None:

@@ -16,7 +16,7 @@ from onggi.build.cachekey import hash_words
 from onggi.build.digests import RememberedDigests
 from onggi.build.dockerfile.parser import parse_dockerfile
 from onggi.build.events import Note, Tell
-from onggi.build.graph import BaseImage, Graph, Options, StagePlan, plan_graph
+from onggi.build.graph import EPOCH, BaseImage, Graph, Options, StagePlan, plan_graph
 from onggi.build.ignore import Ignore, parse_ignore
 from onggi.build.roots import Context as Tree
 from onggi.build.roots import Roots
@@ -110,11 +110,11 @@ class Builds:
             return self._export(graph, plan, built, references, lease, epoch)
 
     def _epoch(self, request: BuildRequest) -> int | None:
-        text = request.args.get("SOURCE_DATE_EPOCH")
+        text = request.args.get(EPOCH)
         if text is None:
             return request.epoch
         if not text.isdigit():
-            raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH {text!r}: expected seconds since 1970")
+            raise InvalidArgument(f"invalid {EPOCH} {text!r}: expected seconds since 1970")
         return int(text)
 
     # -- contexts ----------------------------------------------------------------------------------
