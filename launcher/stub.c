@@ -305,7 +305,7 @@ int stub(int argc, char **argv)
     }
     if (sock >= 0)
         close(sock);
-    become_python(argv + 1, argc - 1, "from onggi.cli.main import main; main()");
+    become_python(argv + 1, argc - 1, "import gc; gc.disable(); from onggi.cli.main import main; main()");
 }
 
 /* attach SOCKET CONTROL STREAMS FLAGS [KEYS]: the same carrying, for a Python that has joined already. */

@@ -51,6 +51,7 @@ def _fields(kind: type[ops.Op]) -> str:
 
 def command_reference() -> str:
     """Every command with its arguments and flags, as Markdown."""
+    cli.load()
     lines = ["# Commands", "", "What `onggi COMMAND --help` says of each, written by `python -m tests.record_docs`."]
     names: dict[click.Command, list[str]] = {}
     for path, command in _commands(cli, "onggi"):

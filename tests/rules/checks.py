@@ -120,3 +120,8 @@ def without_init(modules: Iterable[Module]) -> list[str]:
 def bad_names(modules: Iterable[Module], banned: Collection[str]) -> list[str]:
     """No module is named after nothing in particular."""
     return [module.name for module in modules if module.name.rpartition(".")[2].strip("_") in banned]
+
+
+def beneath(modules: Iterable[str], packages: Collection[str]) -> list[str]:
+    """List the modules that are one of these packages or are in one."""
+    return [name for name in modules if any(name == top or name.startswith(f"{top}.") for top in packages)]

@@ -157,6 +157,7 @@ def test_every_refused_flag_belongs_to_a_command_that_does_not_have_it() -> None
 
 
 def test_no_refused_command_is_there() -> None:
+    cli.load()
     assert set(cli.commands).isdisjoint(refused.COMMANDS)
 
 

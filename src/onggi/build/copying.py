@@ -29,9 +29,6 @@ from onggi.host.selecting import (
     resolve_last,
     set_time,
 )
-from onggi.store.tar.decompress import open_layer
-from onggi.store.tar.reader import TarReader
-from onggi.store.tar.unpack import unpack_tree
 
 _TAR_MAGIC_AT: Final = 257
 _HEAD: Final = 512
@@ -217,6 +214,10 @@ class _Copying:
         head = read_prefix(self.tree.fd, item.source, _HEAD)
         if not head.startswith(_MAGICS) and head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] != b"ustar":
             return False
+        from onggi.store.tar.decompress import open_layer
+        from onggi.store.tar.reader import TarReader
+        from onggi.store.tar.unpack import unpack_tree
+
         with open_file(self.tree.fd, item.source) as file:
             try:
                 next(iter(TarReader(open_layer(file))), None)

@@ -6,7 +6,6 @@ a root file system is given as a `Runner`.
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
 from typing import Final, Protocol
 
 import msgspec
@@ -82,6 +81,22 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     made: Mapping[int, tuple[str, ...]]
 
 
+class _Outcome:
+    """What comes of a stage, for those who wait for it."""
+
+    def __init__(self) -> None:
+        self.known = threading.Event()
+        self.stack: Stack | None = None
+        self.error: BaseException | None = None
+
+    def result(self) -> Stack:
+        self.known.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.stack is not None
+        return self.stack
+
+
 class Solver:
     """One build."""
 
@@ -95,7 +110,7 @@ class Solver:
         roots: Roots,
         contexts: Mapping[str, Context],
         digests: RememberedDigests,
-        runner: Runner,
+        runner: Callable[[], Runner],
         lease: Lease,
         settle: Settle,
         tell: Tell,
@@ -105,23 +120,28 @@ class Solver:
         no_cache: bool,
         epoch: int | None,
     ) -> None:
-        """Keep the parts; `place` names this Dockerfile among others, for the memory of what steps were made of."""
+        """Keep the parts.
+
+        `runner` is asked for when a first command has to run; `place` names this Dockerfile among
+        others, for the memory of what steps were made of.
+        """
         self._graph, self._snapshots, self._layers, self._cache = graph, snapshots, layers, cache
-        self._roots, self._contexts, self._digests, self._runner = roots, contexts, digests, runner
+        self._roots, self._contexts, self._digests, self._make_runner = roots, contexts, digests, runner
         self._lease, self._settle, self._tell = lease, settle, tell
         self._clock_ns, self._new_id, self._place = clock_ns, new_id, place
         self._no_cache, self._epoch = no_cache, epoch
-        self._stages: dict[int, Future[Stack]] = {}
+        self._stages: dict[int, _Outcome] = {}
         self._made: dict[int, list[str]] = {}
         self._parts: dict[str, dict[str, str]] = {}
         self._settling: list[threading.Thread] = []
+        self._runner: Runner | None = None
         self._lock = threading.Lock()
         self._failed = threading.Event()
 
     def solve(self) -> Built:
         """Run everything. Raises StepFailed, or Cancelled after an interrupt; other stages end first."""
         for index in self._graph.stages:
-            self._stages[index] = Future()
+            self._stages[index] = _Outcome()
         threads = [
             threading.Thread(target=self._run_stage, args=(plan,), name=f"stage {plan.index}", daemon=True)
             for plan in self._graph.stages.values()
@@ -132,7 +152,7 @@ class Solver:
             self._wait()
         except KeyboardInterrupt:
             self._failed.set()
-            self._runner.cancel()
+            self._the_runner().cancel()
             self._wait()
             raise Cancelled("the build was interrupted; what finished stays in the cache") from None
         finally:
@@ -148,12 +168,13 @@ class Solver:
 
     def _wait(self) -> None:
         """Wait for all stages. Not by `join`: one that an interrupt ends takes its thread for ended (bpo-45274)."""
-        while wait(self._stages.values(), timeout=_TICK_S).not_done:
-            continue
+        for outcome in self._stages.values():
+            while not outcome.known.wait(_TICK_S):
+                continue
 
     def _raise_first_failure(self) -> None:
         """Raise what failed, rather than the cancellation of what waited for it; only its snapshot stays."""
-        errors = [error for future in self._stages.values() if (error := future.exception()) is not None]
+        errors = [outcome.error for outcome in self._stages.values() if outcome.error is not None]
         errors.sort(key=lambda error: isinstance(error, Cancelled))
         kept = getattr(errors[0], "snapshot", None) if errors else None
         for error in errors[1:]:
@@ -163,7 +184,7 @@ class Solver:
             raise errors[0]
 
     def _run_stage(self, plan: StagePlan) -> None:
-        future = self._stages[plan.index]
+        outcome = self._stages[plan.index]
         try:
             stack = self._base(plan)
             made = self._made.setdefault(plan.index, [])
@@ -174,9 +195,11 @@ class Solver:
                 made.append(layer)
         except BaseException as error:
             self._failed.set()
-            future.set_exception(error)
+            outcome.error = error
         else:
-            future.set_result(stack)
+            outcome.stack = stack
+        finally:
+            outcome.known.set()
 
     def _base(self, plan: StagePlan) -> Stack:
         match plan.base:
@@ -276,13 +299,20 @@ class Solver:
             self._tell(StepOutput(step=name, stream=stream, data=data))
 
         with self._roots.mounts(action, self._open):
-            code = self._runner.run(held, action, self._roots, output)
+            code = self._the_runner().run(held, action, self._roots, output)
         if self._failed.is_set() and code == 137:
             raise Cancelled("another step failed")
         if code != 0:
             text = f"process {quote(' '.join(action.argv))} did not complete successfully: exit code: {code}"
             text = str(error_at(self._graph.name, step.place, text))
             raise StepFailed(text, code=code, step=step, stack=below, snapshot=key)
+
+    def _the_runner(self) -> Runner:
+        """Make it for the first command: most builds find all in the cache."""
+        with self._lock:
+            if self._runner is None:
+                self._runner = self._make_runner()
+            return self._runner
 
     # -- what a step uses --------------------------------------------------------------------------
 

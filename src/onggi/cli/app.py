@@ -1,8 +1,7 @@
 """Commands as click sees them, without a process of their own: output, help and errors go to the caller."""
 
-import difflib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import click
 
@@ -10,7 +9,9 @@ from onggi.base.errors import NotSupported, OnggiError
 from onggi.cli.caller import Caller, Finished
 from onggi.cli.exits import USAGE, exit_code
 from onggi.cli.refused import COMMANDS, refused_names, refused_options
-from onggi.engine.assemble import Engine
+
+if TYPE_CHECKING:
+    from onggi.engine.assemble import Engine
 
 RUNNING: Final = frozenset({"run", "start", "exec", "create"})
 """Verbs whose own failures are 125, since other codes are the container's."""
@@ -22,7 +23,7 @@ _BOOLEANS: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, 
 class State:
     """What a command has: the caller, and the engine once it is needed."""
 
-    def __init__(self, caller: Caller, open_engine: Callable[[str | None], Engine]) -> None:
+    def __init__(self, caller: Caller, open_engine: "Callable[[str | None], Engine]") -> None:
         """Keep both."""
         self.caller = caller
         self.root: str | None = None
@@ -30,7 +31,7 @@ class State:
         self._engine: Engine | None = None
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
         """The engine over the state root that was asked for."""
         if self._engine is None:
             self._engine = self._open(self.root)
@@ -97,6 +98,8 @@ class Group(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             if name in COMMANDS:
                 raise NotSupported(f"{name}: {COMMANDS[name]}")
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"'{name}' is not an {ctx.command_path} command{hint}", ctx)
@@ -165,5 +168,7 @@ def _near(error: click.NoSuchOption) -> str:
     command = error.ctx.command
     names = [name for option in command.params for name in option.opts if isinstance(option, click.Option)]
     known = {name.lstrip("-"): name for name in (*names, *refused_names(command.name or "")) if name.startswith("--")}
+    import difflib
+
     near = difflib.get_close_matches(error.option_name.lstrip("-"), known, n=1, cutoff=0.75)
     return f"; did you mean {known[near[0]]}?" if near else ""

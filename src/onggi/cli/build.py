@@ -9,7 +9,7 @@ import click
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
-from onggi.cli.flags import wants_host_certs
+from onggi.cli.config import wants_host_certs
 from onggi.cli.progress import choose_progress
 
 if TYPE_CHECKING:

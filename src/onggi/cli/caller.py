@@ -8,14 +8,16 @@ the user's working directory, environment and terminal are data, output goes thr
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import msgspec
 
-from onggi.host.attach import Attachment
 from onggi.host.launcher import Launcher
-from onggi.plan.facts import Facts
-from onggi.plan.ops import Plan
+
+if TYPE_CHECKING:
+    from onggi.host.attach import Attachment
+    from onggi.plan.facts import Facts
+    from onggi.plan.ops import Plan
 
 RAW: Final = 1
 PROXY: Final = 2
@@ -55,16 +57,16 @@ class Caller(Protocol):
     def err_bytes(self, data: bytes) -> None:
         """Write bytes to the user's stderr."""
 
-    def facts(self, facts: Facts) -> Facts:
+    def facts(self, facts: "Facts") -> "Facts":
         """Give the host's facts as they are for this user's process."""
 
-    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+    def spawn(self, plan: "Plan", inherited: Sequence[int], facts: "Facts") -> int:
         """Execute a plan in the user's context; gives the pid, raises LaunchFailed."""
 
     def spawner(self, attach: Attach) -> "Spawner":
         """Prepare to execute a plan and carry its stdio."""
 
-    def attach(self, attachment: Attachment, attach: Attach) -> NoReturn:
+    def attach(self, attachment: "Attachment", attach: Attach) -> NoReturn:
         """Carry the stdio of something that runs already; raises Finished or does not come back."""
 
     def only_in_process(self) -> None:
@@ -76,7 +78,7 @@ class Spawner(Protocol):
 
     client: int
 
-    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+    def spawn(self, plan: "Plan", inherited: Sequence[int], facts: "Facts") -> int:
         """Execute the plan."""
 
     def carry(self) -> NoReturn:
@@ -113,11 +115,11 @@ class LocalCaller:
         """Write bytes to stderr."""
         _write(2, data)
 
-    def facts(self, facts: Facts) -> Facts:
+    def facts(self, facts: "Facts") -> "Facts":
         """The host's facts were observed in this very process."""
         return facts
 
-    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+    def spawn(self, plan: "Plan", inherited: Sequence[int], facts: "Facts") -> int:
         """Execute a plan."""
         return self._launcher.run(plan, inherited, facts=facts)
 
@@ -125,7 +127,7 @@ class LocalCaller:
         """Join before the start, so that no output is missed."""
         return _LocalSpawner(self, attach)
 
-    def attach(self, attachment: Attachment, attach: Attach) -> NoReturn:
+    def attach(self, attachment: "Attachment", attach: Attach) -> NoReturn:
         """Become the C client: no Python stays between the user and the container."""
         control = attachment.join_with_control(attach.streams)
         _become_client(self._launcher, attachment.detach(), control, attach)
@@ -137,11 +139,13 @@ class LocalCaller:
 class _LocalSpawner:
     def __init__(self, caller: LocalCaller, attach: Attach) -> None:
         self._caller, self._attach = caller, attach
+        from onggi.host.attach import Attachment
+
         self._ours, self._theirs = Attachment.pair()
         self._control = self._ours.join_with_control(attach.streams)
         self.client = self._theirs.fileno()
 
-    def spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+    def spawn(self, plan: "Plan", inherited: Sequence[int], facts: "Facts") -> int:
         return self._caller.spawn(plan, inherited, facts)
 
     def carry(self) -> NoReturn:

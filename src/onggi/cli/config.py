@@ -4,7 +4,8 @@ host-certs = true        # as if every build, run and create had --host-certs
 """
 
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -40,3 +41,9 @@ def read_config(caller: Caller) -> Config:
         return msgspec.convert(tomllib.loads(data.decode()), type=Config)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"{path}: {error}") from None
+
+
+def wants_host_certs(options: Mapping[str, Any], caller: Caller) -> bool:
+    """Take the flag, else what the machine's configuration says."""
+    asked: bool | None = options["host_certs"]
+    return read_config(caller).host_certs if asked is None else asked

@@ -9,7 +9,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound, NotSupported
 from onggi.base.units import parse_size
 from onggi.cli.caller import Caller
-from onggi.cli.config import read_config
+from onggi.cli.config import wants_host_certs
 from onggi.cli.limits import LIMIT_OPTIONS, STARTING_LIMIT_OPTIONS, make_limits, parse_limit
 from onggi.cli.options import flag, repeated, single
 from onggi.plan.abi import RLIMITS
@@ -151,12 +151,6 @@ def make_request(
         log=_log(options),
         **security,
     )
-
-
-def wants_host_certs(options: Options, caller: Caller) -> bool:
-    """Take the flag, else what the machine's configuration says."""
-    asked: bool | None = options["host_certs"]
-    return read_config(caller).host_certs if asked is None else asked
 
 
 def _refuse(options: Options) -> None:

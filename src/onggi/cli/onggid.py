@@ -6,6 +6,7 @@ any time. Requests come from the stub (launcher/stub.c has the protocol); each i
 in a thread of its own, with the user's directory, environment and terminal as data.
 """
 
+import gc
 import logging
 import os
 import resource
@@ -318,7 +319,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     launcher = Launcher.installed()
+    cli.load()
     with Engine(root, launcher=launcher) as engine:
+        engine.warm_up()
+        gc.freeze()  # what is loaded stays: no collection needs to look at it again
         try:
             lock = take_lock(f"{engine.run}/onggid.lock", "onggid", timeout_s=0)
         except OnggiError:

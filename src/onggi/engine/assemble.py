@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from onggi.base.errors import NotSupported
 from onggi.base.ids import new_container_id
-from onggi.engine.containers import Containers
 from onggi.engine.context import DEFAULT_ROOT, Context
-from onggi.engine.folding import Folding
 from onggi.engine.images import Images
-from onggi.engine.system import System
-from onggi.engine.volumes import Volumes
 from onggi.host.files import Files
 from onggi.host.launcher import Launcher
+from onggi.host.machine import read_boot_id
 from onggi.host.paths import make_private_directory
-from onggi.host.probe import probe_facts, read_boot_id
 from onggi.store import containers, content, images, layers, leases, networks, snapshots, unsynced, volumes
 from onggi.store.check import Checker
 from onggi.store.gc import Collector
 from onggi.store.root import StateRoot
 from onggi.store.sweep import Sweeper
-from onggi.store.tar.pack import hash_layer
-from onggi.store.tar.unpack import unpack_layer
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -32,7 +26,13 @@ if TYPE_CHECKING:
     from onggi.build.events import Tell
     from onggi.engine.bootstrap import Bootstrap
     from onggi.engine.builds import Builds
+    from onggi.engine.containers import Containers
+    from onggi.engine.folding import Folding
+    from onggi.engine.system import System
+    from onggi.engine.volumes import Volumes
     from onggi.host.http import Proxies
+    from onggi.plan.facts import Facts
+    from onggi.spec.digest import DiffID
 
 DEFAULT_RUN = "/run/onggi"
 
@@ -62,15 +62,41 @@ class Engine:
         for directory in (place, run, f"{run}/containers"):
             make_private_directory(directory)
         self._context = _assemble(place, run, files or Files(), launcher or Launcher.installed())
-        self._folding = Folding(self._context)
         self.images = Images(self._context)
-        self.containers = Containers(self._context, self._folding, self.images)
-        self.volumes = Volumes(self._context, self._folding)
-        self.system = System(self._context, self._folding)
+
+    # What is large is loaded when it is asked for: a build that finds everything in its cache plans no
+    # container, and containers start without the Dockerfile language.
+
+    @cached_property
+    def containers(self) -> "Containers":
+        """Containers."""
+        from onggi.engine.containers import Containers
+
+        return Containers(self._context, self._folding, self.images)
+
+    @cached_property
+    def volumes(self) -> "Volumes":
+        """Volumes."""
+        from onggi.engine.volumes import Volumes
+
+        return Volumes(self._context, self._folding)
+
+    @cached_property
+    def system(self) -> "System":
+        """The state root as a whole."""
+        from onggi.engine.system import System
+
+        return System(self._context, self._folding)
+
+    @cached_property
+    def _folding(self) -> "Folding":
+        from onggi.engine.folding import Folding
+
+        return Folding(self._context)
 
     @cached_property
     def builds(self) -> "Builds":
-        """Builds. Loaded when asked for: containers start without the Dockerfile language."""
+        """Builds."""
         from onggi.engine.builds import Builds
 
         return Builds(self._context, self.images)
@@ -80,6 +106,10 @@ class Engine:
         from onggi.engine.bootstrap import Bootstrap
 
         return Bootstrap(self._context, tell=tell, proxies=proxies, keyring=keyring)
+
+    def warm_up(self) -> None:
+        """Load all that short commands need, and look at the host."""
+        _ = self.containers, self.volumes, self.system, self._context.facts
 
     @property
     def root(self) -> str:
@@ -117,7 +147,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         place, files=files, clock_ns=time.time_ns, new_id=lambda: new_container_id(os.urandom), boot_id=boot_id
     )
     blobs = content.Content(root)
-    directory = layers.DirectoryForm(files, _unpack, lambda tree: hash_layer(tree)[0])
+    directory = layers.DirectoryForm(files, _unpack, _hash)
     kept = layers.Layers(root, blobs, {directory.name: directory}, directory.name)
     held = leases.Leases(root)
     marks = unsynced.Unsynced(root, blobs, kept)
@@ -129,7 +159,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         files=files,
         launcher=launcher,
         random=os.urandom,
-        facts=probe_facts,
+        facts=_probe_facts,
         content=blobs,
         images=images.Images(root, blobs),
         layers=kept,
@@ -145,6 +175,20 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
     )
 
 
+def _probe_facts() -> "Facts":
+    from onggi.host.probe import probe_facts
+
+    return probe_facts()
+
+
+def _hash(tree: int) -> "DiffID":
+    from onggi.store.tar.pack import hash_layer
+
+    return hash_layer(tree)[0]
+
+
 def _unpack(tar: BinaryIO, directory: int) -> int:
+    from onggi.store.tar.unpack import unpack_layer
+
     # `Files.open` gives unbuffered files, whose readinto BinaryIO does not tell of.
     return unpack_layer(cast("FileIO", tar), directory).size_bytes

@@ -6,7 +6,7 @@ the build is, is computed by build/graph.py, and done by build/solver.py.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,8 +23,7 @@ from onggi.build.roots import Roots
 from onggi.build.solver import Built, Solver, StepFailed
 from onggi.engine.context import Context
 from onggi.engine.images import Images
-from onggi.engine.layering import settle_layer
-from onggi.engine.running_steps import StepRunner
+from onggi.host.machine import read_machine
 from onggi.host.tree import read_small
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import ContainerConfig, History, ImageConfig, RootFS, print_image_config, unknown_config
@@ -33,8 +32,11 @@ from onggi.spec.reference import Reference, parse_reference
 from onggi.store.build_cache import BuildCache
 from onggi.store.images import Image
 from onggi.store.leases import Lease
-from onggi.store.tar.decompress import Source, open_layer
-from onggi.store.tar.unpack import unpack_tree
+
+if TYPE_CHECKING:
+    from onggi.engine.running_steps import StepRunner
+    from onggi.store.layers import Layer
+    from onggi.store.tar.decompress import Source
 
 MAX_DOCKERFILE_BYTES: Final = 16 << 20
 MAX_IGNORE_BYTES: Final = 4 << 20
@@ -49,7 +51,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     context: str | None = None
-    archive: Source | None = None
+    archive: "Source | None" = None
     dockerfile: str = "Dockerfile"
     text: bytes | None = None
     tags: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ class Builds:
             dockerfile = parse_dockerfile(text, name=name)
             for warning in dockerfile.warnings:
                 tell(Note(text=f"{name}:{warning.line}: {warning.text}"))
-            host = machine_platform(context.facts.arch)
+            host = machine_platform(read_machine())
             platform = parse_platform(request.platform, host) if request.platform else host
             epoch = self._epoch(request)
             options = Options(
@@ -143,8 +145,11 @@ class Builds:
                 trees[key] = Tree(other, ignore=self._plain_ignore(other))
         return trees, text, name
 
-    def _unpack(self, stack: ExitStack, archive: Source) -> int:
+    def _unpack(self, stack: ExitStack, archive: "Source") -> int:
         """Unpack a context from a tar into a place of its own, which goes with the build."""
+        from onggi.store.tar.decompress import open_layer
+        from onggi.store.tar.unpack import unpack_tree
+
         context = self._context
         place = stack.enter_context(context.root.scratch("the context of a build"))
         context.files.make_directory(place)
@@ -218,9 +223,9 @@ class Builds:
             roots=Roots(context.root, context.layers, context.files),
             contexts=trees,
             digests=RememberedDigests(self.cache, context.root.clock_ns()),
-            runner=StepRunner(context, lease=lease, host_certs=request.host_certs),
+            runner=lambda: _runner(context, lease, request),
             lease=lease,
-            settle=lambda layer: settle_layer(context, layer),
+            settle=lambda layer: _settle(context, layer),
             tell=tell,
             clock_ns=context.root.clock_ns,
             new_id=context.root.new_id,
@@ -240,8 +245,8 @@ class Builds:
         context = self._context
         layer = context.snapshots.commit(failure.snapshot, lease=lease)
         layers = [*failure.stack.layers, layer.id]
-        diff_ids = tuple(settle_layer(context, context.layers.get(id)) for id in layers)
-        host = machine_platform(context.facts.arch)
+        diff_ids = tuple(_settle(context, context.layers.get(id)) for id in layers)
+        host = machine_platform(read_machine())
         config = ImageConfig(
             architecture=host.architecture,
             os=host.os,
@@ -263,7 +268,7 @@ class Builds:
     ) -> Image:
         context = self._context
         layers = [context.layers.get(id) for id in built.stack.layers]
-        diff_ids = tuple(DiffID(settle_layer(context, layer)) for layer in layers)
+        diff_ids = tuple(_settle(context, layer) for layer in layers)
         times = [layer.created_ns for layer in layers]
         history = self._history(plan, times, epoch)
         config = ImageConfig(
@@ -295,6 +300,23 @@ class Builds:
             at = epoch * 1_000_000_000 if epoch is not None else last
             entries.append(msgspec.structs.replace(entry, created=format_time(at)))
         return tuple(entries)
+
+
+# What follows is loaded by builds that do more than find everything in their cache.
+
+
+def _runner(context: Context, lease: Lease, request: BuildRequest) -> "StepRunner":
+    from onggi.engine.running_steps import StepRunner
+
+    return StepRunner(context, lease=lease, host_certs=request.host_certs)
+
+
+def _settle(context: Context, layer: "Layer") -> DiffID:
+    if layer.diff_id is not None:
+        return layer.diff_id
+    from onggi.engine.layering import settle_layer
+
+    return settle_layer(context, layer)
 
 
 def _time(text: str) -> int:

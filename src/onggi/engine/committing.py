@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from onggi.base.errors import Conflict
 from onggi.base.units import format_time
 from onggi.engine.context import Context
-from onggi.engine.layering import receive_layer
 from onggi.engine.views import open_view
 from onggi.host.changes import list_changes
 from onggi.host.processes import open_process_root
@@ -30,8 +29,10 @@ from onggi.spec.reference import Reference
 from onggi.store.containers import Container
 from onggi.store.content import Ingest
 from onggi.store.images import Image
-from onggi.store.tar.decompress import Source
-from onggi.store.tar.pack import Sink, pack_layer, pack_tree
+
+if TYPE_CHECKING:
+    from onggi.store.tar.decompress import Source
+    from onggi.store.tar.pack import Sink
 
 MADE: Final = frozenset({b"dev", b"etc", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf", b"proc", b"sys"})
 """What every start of a container makes to mount on; Docker keeps these in a layer of their own, and shows none."""
@@ -81,8 +82,10 @@ def size_of(context: Context, container: Container) -> tuple[int, int]:
     return written, written + sum(context.layers.get(layer).size_bytes for layer in layers)
 
 
-def export_container(context: Context, container: Container, sink: Sink) -> None:
+def export_container(context: Context, container: Container, sink: "Sink") -> None:
     """Write the merged root file system of a container as a tar."""
+    from onggi.store.tar.pack import pack_tree
+
     with root_of(context, container) as root:
         fd = open_beneath(root, b".", OPEN_DIRECTORY)
         try:
@@ -102,6 +105,8 @@ def commit_container(
     changed: ContainerConfig | None = None,
 ) -> Image:
     """Make an image of what a container has changed. The container is paused, or does not run, meanwhile."""
+    from onggi.store.tar.pack import pack_layer
+
     if container.snapshot is None:
         raise Conflict(f"container {container.id[:12]} runs in a directory of the host: there is nothing to commit")
     base = Digest(container.image)
@@ -165,7 +170,7 @@ def _config(old: ContainerConfig, request: ContainerRequest) -> ContainerConfig:
 
 def import_tree(
     context: Context,
-    source: Source,
+    source: "Source",
     *,
     reference: Reference | None,
     message: str,
@@ -173,6 +178,8 @@ def import_tree(
     changed: ContainerConfig,
 ) -> Image:
     """Make an image of one layer from a tar of a root file system."""
+    from onggi.engine.layering import receive_layer
+
     with context.leases.open("import an image") as lease:
         received = receive_layer(context, source, lease=lease)
         created = format_time(context.root.clock_ns())

@@ -7,7 +7,7 @@ container's lock and in the order that a kill at any moment forgives.
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -52,7 +52,9 @@ from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.reference import parse_reference
 from onggi.store.containers import Change, Container
 from onggi.store.images import Image
-from onggi.store.tar.pack import Sink
+
+if TYPE_CHECKING:
+    from onggi.store.tar.pack import Sink
 
 STOP_TIMEOUT_S: Final = 10
 _ALIVE: Final = ("running", "paused")
@@ -503,7 +505,7 @@ class Containers:
             raise
         return run
 
-    def export(self, ref: str, sink: Sink) -> None:
+    def export(self, ref: str, sink: "Sink") -> None:
         """Write the whole root file system of a container as a tar."""
         export_container(self._context, self.get(ref), sink)
 

@@ -2,23 +2,25 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from onggi.host.files import Files
-from onggi.host.launcher import Launcher
-from onggi.plan.facts import Facts
-from onggi.store.check import Checker
-from onggi.store.containers import Containers
-from onggi.store.content import Content
-from onggi.store.gc import Collector
-from onggi.store.images import Images
-from onggi.store.layers import Layers
-from onggi.store.leases import Leases
-from onggi.store.networks import Networks
-from onggi.store.root import StateRoot
-from onggi.store.snapshots import Snapshots
-from onggi.store.sweep import Sweeper
-from onggi.store.unsynced import Unsynced
-from onggi.store.volumes import Volumes
+if TYPE_CHECKING:
+    from onggi.host.files import Files
+    from onggi.host.launcher import Launcher
+    from onggi.plan.facts import Facts
+    from onggi.store.check import Checker
+    from onggi.store.containers import Containers
+    from onggi.store.content import Content
+    from onggi.store.gc import Collector
+    from onggi.store.images import Images
+    from onggi.store.layers import Layers
+    from onggi.store.leases import Leases
+    from onggi.store.networks import Networks
+    from onggi.store.root import StateRoot
+    from onggi.store.snapshots import Snapshots
+    from onggi.store.sweep import Sweeper
+    from onggi.store.unsynced import Unsynced
+    from onggi.store.volumes import Volumes
 
 DEFAULT_ROOT = "/var/lib/onggi"
 
@@ -29,24 +31,24 @@ class Context:
     def __init__(
         self,
         *,
-        root: StateRoot,
+        root: "StateRoot",
         run: str,
-        files: Files,
-        launcher: Launcher,
+        files: "Files",
+        launcher: "Launcher",
         random: Callable[[int], bytes],
-        facts: Callable[[], Facts],
-        content: Content,
-        images: Images,
-        layers: Layers,
-        snapshots: Snapshots,
-        containers: Containers,
-        volumes: Volumes,
-        networks: Networks,
-        leases: Leases,
-        checker: Checker,
-        unsynced: Unsynced,
-        collector: Collector,
-        sweeper: Sweeper,
+        facts: "Callable[[], Facts]",
+        content: "Content",
+        images: "Images",
+        layers: "Layers",
+        snapshots: "Snapshots",
+        containers: "Containers",
+        volumes: "Volumes",
+        networks: "Networks",
+        leases: "Leases",
+        checker: "Checker",
+        unsynced: "Unsynced",
+        collector: "Collector",
+        sweeper: "Sweeper",
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
@@ -70,7 +72,7 @@ class Context:
         self._known: Facts | None = None
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> "Facts":
         """The host as this process sees it; probed when first asked for."""
         if self._known is None:
             self._known = self._facts()

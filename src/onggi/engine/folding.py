@@ -5,7 +5,6 @@ Every command folds first, so nothing needs to watch. A container without a
 living supervisor is over: what it left on the host is cleared away here.
 """
 
-import logging
 from typing import Final
 
 import msgspec
@@ -22,7 +21,6 @@ from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, 
 from onggi.spec.container import parse_request
 from onggi.store.containers import Change, Container
 
-_log: Final = logging.getLogger(__name__)
 RELEASE_TIMEOUT_S: Final = 30.0
 _ALIVE: Final = ("running", "paused")
 _ANY: Final = ("created", "running", "paused", "exited", "dead")
@@ -50,7 +48,9 @@ class Folding:
                 self.fold(id)
             except OnggiError as error:
                 # One container that cannot be folded must not keep all commands from working.
-                _log.warning("container %s: %s", id[:12], error)
+                import logging
+
+                logging.getLogger(__name__).warning("container %s: %s", id[:12], error)
         context.sweeper.sweep_staged()
 
     def fold(self, id: str, *, wait: bool = False) -> None:

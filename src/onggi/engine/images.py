@@ -1,16 +1,14 @@
 """Images as users know them: found, listed, described; and the one that is part of Onggi itself."""
 
+import os.path
 from collections.abc import Sequence
-from pathlib import PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onggi.base.errors import Conflict, NotFound, OnggiError
 from onggi.base.ids import ContainerID
 from onggi.bootstrap.names import KNOWN, parse_name
-from onggi.engine.archives import Loaded, load_images, save_images
-from onggi.engine.committing import import_tree
 from onggi.engine.context import Context
-from onggi.engine.layering import settle_layer
+from onggi.host.machine import read_machine
 from onggi.spec.digest import Digest
 from onggi.spec.image_config import (
     MAX_IMAGE_CONFIG_BYTES,
@@ -25,12 +23,15 @@ from onggi.spec.reference import Reference, parse_reference
 from onggi.store.gc import Collected
 from onggi.store.images import Image
 from onggi.store.layers import Layer
-from onggi.store.tar.decompress import Source
-from onggi.store.tar.pack import Sink
+
+if TYPE_CHECKING:
+    from onggi.engine.archives import Loaded
+    from onggi.store.tar.decompress import Source
+    from onggi.store.tar.pack import Sink
 
 HELLO: Final = "hello"
 _MAX_HELLO_BYTES: Final = 1 << 20
-_EMBEDDED: Final = PurePath(__file__).parent.parent / "data" / HELLO
+_EMBEDDED: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", HELLO)
 
 
 class Images:
@@ -81,18 +82,24 @@ class Images:
         image = self._context.images.resolve(ref)
         self._context.images.tag(parse_reference(name).with_default_tag(), image.id, manifest=image.manifest)
 
-    def save(self, refs: Sequence[str], sink: Sink) -> None:
+    def save(self, refs: Sequence[str], sink: "Sink") -> None:
         """Write images to an archive that is an OCI layout and a docker-archive at once."""
+        from onggi.engine.archives import save_images
+
         save_images(self._context, refs, sink)
 
-    def load(self, source: Source) -> Sequence[Loaded]:
+    def load(self, source: "Source") -> "Sequence[Loaded]":
         """Take in the images of an archive, of either kind, compressed or not."""
+        from onggi.engine.archives import load_images
+
         return load_images(self._context, source, self._platform())
 
     def import_tree(
-        self, source: Source, *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
+        self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
     ) -> Image:
         """Make an image of one layer from the tar of a root file system."""
+        from onggi.engine.committing import import_tree
+
         reference = parse_reference(name).with_default_tag() if name else None
         return import_tree(
             self._context,
@@ -150,11 +157,12 @@ class Images:
         return reference if str(reference) in image.references else None
 
     def _platform(self) -> Platform:
-        return machine_platform(self._context.facts.arch)
+        return machine_platform(read_machine())
 
     def _add_hello(self) -> Image:
         """Make the embedded image: one layer with one static program, the same one at any time."""
-        from onggi.host.clamping import clamp_times  # walks trees, which is not needed to run an image
+        from onggi.engine.layering import settle_layer
+        from onggi.host.clamping import clamp_times
 
         context = self._context
         with context.leases.open("add the image hello") as lease:
@@ -162,12 +170,12 @@ class Images:
             context.snapshots.prepare(key, (), lease=lease)
             place = context.root.place("snapshots", key, "fs")
             context.files.put(
-                f"{place}/hello", context.files.read(str(_EMBEDDED / "rootfs" / "hello"), _MAX_HELLO_BYTES), mode=0o755
+                f"{place}/hello", context.files.read(f"{_EMBEDDED}/rootfs/hello", _MAX_HELLO_BYTES), mode=0o755
             )
             clamp_times(place, 0)
             layer = context.snapshots.commit(key, lease=lease)
             diff_id = settle_layer(context, layer)
-            config = parse_image_config(context.files.read(str(_EMBEDDED / "config.json"), _MAX_HELLO_BYTES))
+            config = parse_image_config(context.files.read(f"{_EMBEDDED}/config.json", _MAX_HELLO_BYTES))
             rootfs = RootFS(type="layers", diff_ids=(diff_id,))
             config = ImageConfig(
                 architecture=config.architecture,

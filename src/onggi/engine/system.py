@@ -8,7 +8,6 @@ from onggi.base.errors import Conflict
 from onggi.engine.bridges import BRIDGE, remove_bridge
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding
-from onggi.engine.network_check import check_network_state
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.plan.cgroup import plan_refuge
 from onggi.plan.facts import Facts
@@ -59,6 +58,8 @@ class System:
 
     def check(self, *, repair: bool = False) -> list[Finding]:
         """List what is left over or does not fit together; with `repair` mend it."""
+        from onggi.engine.network_check import check_network_state
+
         self._folding.fold_all()
         checker = self._context.checker
         found = checker.repair() if repair else checker.check()

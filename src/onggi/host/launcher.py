@@ -6,18 +6,18 @@ one report that it gives before it turns into the container's supervisor.
 
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onggi.base.errors import FailedPrecondition, NotSupported, Unavailable
-from onggi.plan.explain import explain_failure, strerror
-from onggi.plan.facts import Facts
-from onggi.plan.ops import Exec, Op, Plan
-from onggi.plan.wire import encode_plan
+
+if TYPE_CHECKING:  # what makes plans is large: those who never start a container do without it
+    import socket
+
+    from onggi.plan.facts import Facts
+    from onggi.plan.ops import Op, Plan
 
 _REPORT: Final = struct.Struct("=IIii")  # kind, op, errno, pid
 _FAILED: Final = 1
@@ -31,7 +31,7 @@ class LaunchFailed(FailedPrecondition):
     `op` is the failing op (None when the plan itself was refused), `errno` the kernel's answer.
     """
 
-    def __init__(self, text: str, op: Op | None, errno: int) -> None:
+    def __init__(self, text: str, op: "Op | None", errno: int) -> None:
         super().__init__(text)
         self.op = op
         self.errno = errno
@@ -39,6 +39,8 @@ class LaunchFailed(FailedPrecondition):
     @property
     def exit_code(self) -> int:
         """Docker's exit code: 127 for a command that is not there, 126 for one that cannot run, else 125."""
+        from onggi.plan.ops import Exec
+
         if not isinstance(self.op, Exec):
             return 125
         return 127 if self.errno == 2 else 126
@@ -47,27 +49,32 @@ class LaunchFailed(FailedPrecondition):
 class Launcher:
     """The installed launcher program."""
 
-    def __init__(self, program: Path, build_id: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, program: str | os.PathLike[str], build_id: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         """`environment` reaches a test build only: the real launcher looks at none."""
-        self.program = str(program)
+        self.program = os.fspath(program)
         self.build_id = build_id
         self._environment = dict(environment or {})
 
     @classmethod
     def installed(cls) -> "Launcher":
         """Find the launcher that came with this package."""
-        directory = Path(__file__).parent.parent / "bin"
+        directory = os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin")
         try:
-            build_id = (directory / "build-id").read_text().strip()
+            with open(f"{directory}/build-id", encoding="ascii") as file:
+                build_id = file.read().strip()
         except FileNotFoundError:
             raise NotSupported(
                 f"the launcher is missing from {directory}: this is a source tree that was not built; "
                 "install it (pip install .), or run python3 launcher/build.py"
             ) from None
-        return cls(directory / "onggi-launcher", build_id)
+        return cls(f"{directory}/onggi-launcher", build_id)
 
-    def encode(self, plan: Plan) -> int:
+    def encode(self, plan: "Plan") -> int:
         """Give a sealed memfd with the plan; the caller closes it."""
+        from onggi.plan.wire import encode_plan
+
         data = encode_plan(plan, self.build_id)
         fd = os.memfd_create("onggi-plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -80,11 +87,13 @@ class Launcher:
             raise
         return fd
 
-    def run(self, plan: Plan, inherited: Sequence[int] = (), *, facts: Facts | None = None) -> int:
+    def run(self, plan: "Plan", inherited: Sequence[int] = (), *, facts: "Facts | None" = None) -> int:
         """Execute a plan until its process runs; gives the process's pid.
 
         The supervisor stays behind as nobody's child. Raises LaunchFailed after the launcher has cleared away.
         """
+        import socket
+
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:
@@ -110,7 +119,7 @@ class Launcher:
             os.waitpid(pid, 0)
 
 
-def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -> int:
+def read_report(status: "socket.socket", plan: "Plan", facts: "Facts | None" = None) -> int:
     """Wait until the launcher says that the process runs (gives its pid) or that a step failed."""
     report = status.recv(_REPORT.size)
     if len(report) == _REPORT.size and _REPORT.unpack(report)[0] != _STARTED:
@@ -118,7 +127,7 @@ def read_report(status: socket.socket, plan: Plan, facts: Facts | None = None) -
     return interpret_report(report, plan, facts)
 
 
-def interpret_report(report: bytes, plan: Plan, facts: Facts | None = None) -> int:
+def interpret_report(report: bytes, plan: "Plan", facts: "Facts | None" = None) -> int:
     """Give the pid that a launcher reported, or raise what it reported instead."""
     if len(report) != _REPORT.size:
         raise Unavailable(
@@ -127,6 +136,8 @@ def interpret_report(report: bytes, plan: Plan, facts: Facts | None = None) -> i
     kind, number, errno, pid = _REPORT.unpack(report)
     if kind == _STARTED:
         return int(pid)
+    from onggi.plan.explain import explain_failure, strerror
+
     every = plan.ops()
     op = every[number] if number < len(every) else None
     text = explain_failure(plan, number, errno, facts)

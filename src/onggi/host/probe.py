@@ -10,6 +10,7 @@ from typing import Final
 
 from onggi.base.errors import NotSupported
 from onggi.host.cgroupfs import probe_cgroups
+from onggi.host.machine import read_boot_id
 from onggi.plan import abi
 from onggi.plan.facts import Facts
 
@@ -51,11 +52,6 @@ _NAMESPACE_FILES: Final = (
     ("cgroup", "cgroup"),
     ("time", "time"),
 )
-
-
-def read_boot_id() -> str:
-    """Read the id of this boot, by which what did not survive a restart is told."""
-    return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def parse_kernel(release: str) -> tuple[int, int]:

@@ -4,8 +4,6 @@ It has an interface of its own in the kernel, whose whole tables are replaced at
 change; so the program that belongs to it makes the changes.
 """
 
-import shutil
-import subprocess
 from typing import Final
 
 from onggi.base.errors import FailedPrecondition, Unavailable
@@ -69,6 +67,9 @@ def _rule(place: str, way: str, bridge: str) -> str:
 
 
 def _run(program: str, *words: str) -> str:
+    import shutil
+    import subprocess
+
     found = shutil.which(program, path=_PATH)
     if found is None:
         raise FailedPrecondition(
