@@ -1,5 +1,6 @@
 """Addresses and ports as rows: given once, in turn, and gone with their owner."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
@@ -23,8 +24,9 @@ def published(text: str) -> PublishedPort:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
