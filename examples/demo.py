@@ -47,26 +47,23 @@ class Demo:
 
     # -- commands ----------------------------------------------------------------------------------
 
-    def onggi(self, *words: str, head: int | None = None) -> None:
-        """Print a command and run it; `head` shows only so many lines. Raises Failed."""
-        say(f"$ onggi {shlex.join([*self.root, *words])}{f' | head -n {head}' if head else ''}")
-        done = self.call(words, stdout=subprocess.PIPE if head else None)
-        if head:
-            say("\n".join(done.stdout.splitlines()[:head]))
+    def onggi(self, *words: str) -> None:
+        """Print a command and run it. Raises Failed."""
+        say(f"$ onggi {shlex.join([*self.root, *words])}")
+        done = subprocess.run(self.command(words), check=False, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise Failed(f"`onggi {words[0]}` ended with exit code {done.returncode}")
 
     def ask(self, *words: str) -> str | None:
         """Run a command unseen; gives what it prints, None when it fails."""
-        done = self.call(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            self.command(words), check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
         return done.stdout if done.returncode == 0 else None
 
-    def call(
-        self, words: tuple[str, ...], *, stdout: int | None = None, stderr: int | None = None
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command."""
-        command = [str(ONGGI), *self.root, *words]
-        return subprocess.run(command, check=False, text=True, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+    def command(self, words: tuple[str, ...]) -> list[str]:
+        """Give a whole command line."""
+        return [str(ONGGI), *self.root, *words]
 
     def make(self, what: str, needs: str, *words: str) -> bool:
         """Run a command that may need the network and remember its time; False where there is none."""
@@ -129,9 +126,11 @@ class Demo:
         self.onggi("stats", CONTAINER)
         self.onggi("top", CONTAINER)
         self.onggi("history", "guide")
-        self.onggi("inspect", CONTAINER, head=18)
-        if self.ask("diff", "--help") is not None:
-            self.onggi("diff", CONTAINER)
+        self.onggi("image", "inspect", "-f", "{{range .RootFS.Layers}}{{println .}}{{end}}", "guide")
+        self.onggi(
+            "inspect", "-f", "{{.State.Status}}, process {{.State.Pid}}, started {{.State.StartedAt}}", CONTAINER
+        )
+        self.onggi("diff", CONTAINER)
         self.onggi("stop", CONTAINER)
         self.onggi("rm", CONTAINER)
 
@@ -178,7 +177,7 @@ class Demo:
                 (f"  fastest of {RUNS}", f"{times[0]:.1f} ms"),
                 *self.took.items(),
                 *((f"size of {name}", self.size(name)) for name in images),
-                *self.sharing(images),
+                *(self.sharing(images) if images else ()),
             ]
         )
 
@@ -206,13 +205,11 @@ class Demo:
 
     def sharing(self, images: list[str]) -> Iterator[tuple[str, str]]:
         """Count the layers of images, and say what is saved since each is kept once."""
-        stacks = {name: self.inspect(name)["RootFS"]["Layers"] for name in images}
-        if not images or any(len(stacks[name]) != len(self.layers(name)) for name in images):
-            return
-        once = {layer: size for name in images for layer, size in zip(stacks[name], self.layers(name), strict=True)}
-        total = sum(once[layer] for stack in stacks.values() for layer in stack)
-        yield "layers of these images", f"{sum(map(len, stacks.values()))}, kept: {len(once)}"
-        yield "saved by sharing them", f"{human(total - sum(once.values()))} of {human(total)}"
+        stacks = [dict(zip(self.inspect(name)["RootFS"]["Layers"], self.layers(name), strict=False)) for name in images]
+        once = {layer: size for stack in stacks for layer, size in stack.items()}
+        total = sum(sum(stack.values()) for stack in stacks)
+        yield "layers of these images", f"{sum(map(len, stacks))}, kept: {len(once)}"
+        yield "saved by keeping each once", f"{human(total - sum(once.values()))} of {human(total)}"
 
     def layers(self, image: str) -> list[int]:
         """List the sizes of an image's layers, the lowest first."""
