@@ -141,7 +141,10 @@ class Files:
     # -- removing ----------------------------------------------------------------------------------
 
     def trash(self, path: str, trash: str) -> str | None:
-        """Rename whatever lies at `path` into the directory `trash`; None if nothing does."""
+        """Rename whatever lies at `path` into the directory `trash`; gives where it is then, None if nothing was there.
+
+        What lies on another file system, as run directories do, stays where it is.
+        """
         target = f"{trash}/{os.path.basename(path)}.{os.urandom(8).hex()}"
         self.about_to("rename", target)
         try:
@@ -149,6 +152,8 @@ class Files:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno == errno.EXDEV:
+                return path
             raise explain_oserror(error, "remove", path) from None
         return target
 

@@ -103,7 +103,7 @@ class StateRoot:
                 self.discard(place)
 
     def discard(self, path: str) -> None:
-        """Remove a file or tree: at once out of sight, then unlinked; nothing there is fine."""
+        """Remove a file or tree: out of sight at once (on this file system), then unlinked; nothing there is fine."""
         if trashed := self.files.trash(path, self.place("trash")):
             self.files.remove_tree(trashed)
 
