@@ -1,6 +1,8 @@
 """The commands that show: what they print of real containers and images."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from onggi.host.launcher import Launcher
 from onggi.spec.image_config import ContainerConfig
+from tests.containers import TIMEOUT_S
 from tests.homes import IMAGE, Home, Installed
 
 
@@ -86,3 +89,98 @@ def test_inspect(shared: Home) -> None:
     )
     done = shared.onggi("inspect", "-f", "{{.Nope", "alive")
     assert (done.returncode, done.stderr) == (64, "onggi: template parsing error: template: :1: unclosed action\n")
+
+
+def test_inspect_of_a_kind(shared: Home) -> None:
+    assert shared.ok("inspect", "--type", "image", "-f", "{{.Os}}", IMAGE) == "linux\n"
+    done = shared.onggi("inspect", "--type", "container", IMAGE)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", f"onggi: No such container: {IMAGE}\n")
+    done = shared.onggi("inspect", "nobody")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", "onggi: Error: No such object: nobody\n")
+    done = shared.onggi("inspect", "--type", "odd", "alive")
+    assert done.returncode == 1
+    assert 'unknown type: "odd": must be one of "container"' in done.stderr
+    (document,) = json.loads(shared.ok("inspect", "--size", "ended"))
+    assert document["SizeRw"] == 5
+    assert document["SizeRootFs"] > 100_000
+    done = shared.onggi("inspect", "-s", "-f", "x", IMAGE)
+    assert (done.stdout, done.stderr) == ("x\n", "WARNING: --size ignored for image\n")
+
+
+def test_what_inspect_names_is_there(shared: Home) -> None:
+    (document,) = json.loads(shared.ok("inspect", "alive"))
+    for name in ("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath"):
+        assert Path(document[name]).is_file(), name
+    storage = document["GraphDriver"]["Data"]
+    assert Path(storage["UpperDir"]).is_dir()
+    assert (Path(storage["LowerDir"]) / "bin" / "busybox").exists()
+    assert Path(document["NetworkSettings"]["SandboxKey"]).exists()
+    (image,) = json.loads(shared.ok("image", "inspect", "example.org/other:2"))
+    assert image["GraphDriver"]["Data"]["LowerDir"].split(":")
+    assert image["Config"]["ExposedPorts"] == {"80/tcp": {}}
+    assert image["Comment"] == "a note"
+    assert image["Metadata"]["LastTagTime"].startswith("20")
+
+
+def test_stats(shared: Home) -> None:
+    header, line = shared.ok("stats", "--no-stream").splitlines()
+    assert " ".join(header.split()) == "CONTAINER ID NAME CPU % MEM USAGE / LIMIT MEM % NET I/O BLOCK I/O PIDS"
+    assert line.split()[1] == "alive"
+    assert line.split()[2].endswith("%")
+    assert line.split()[-1] == "1"
+    (ended,) = shared.ok("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.CPUPerc}}", "ended").splitlines()
+    assert ended == "ended 0 0.00%"
+    names = shared.ok("stats", "--no-stream", "-a", "--format", "{{.Name}}").split()
+    assert sorted(names) == ["alive", "ended"]
+    (entry,) = json.loads(shared.ok("stats", "--no-stream", "--json", "alive"))
+    assert entry["Container"] == "alive"
+    done = shared.onggi("stats", "nobody")
+    assert (done.returncode, done.stderr) == (1, "onggi: No such container: nobody\n")
+
+
+def test_stats_go_on_until_interrupted(shared: Home) -> None:
+    command = shared.words("stats", "--format", "{{.Name}}", "alive")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=shared.environment()) as process:
+        assert process.stdout is not None
+        screens = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) != 0
+    assert screens == [b"\x1b[Halive \x1b[K\n", b" \x1b[K\n", b"\x1b[J\x1b[Halive \x1b[K\n", b" \x1b[K\n"]
+
+
+def test_top(shared: Home) -> None:
+    header, line = shared.ok("top", "alive").splitlines()
+    assert header.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert [header[20 * number :].split()[0] for number in range(8)] == header.split()
+    pid = shared.engine.containers.get("alive").pid
+    assert line.split()[:3] == ["root", str(pid), str(shared.supervisor("alive"))]
+    assert line.endswith("sleep 1000")
+    assert shared.ok("top", "alive", "-o", "pid,comm").split() == ["PID", "COMMAND", str(pid), "sleep"]
+    done = shared.onggi("top", "alive", "-x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the option -x of ps is not supported" in done.stderr
+
+
+def test_logs_of_a_time(home: Home) -> None:
+    home.start("sh", "-c", "echo one; echo two >&2", name="said").wait(timeout_s=30)
+    lines = list(home.engine.containers.logs("said"))
+    assert home.ok("logs", "--until", lines[0].time, "said") == "one\n"
+    assert home.ok("logs", "--until", "10m", "said") == ""
+    assert home.ok("logs", "-f", "--until", "10m", "said") == ""
+    done = home.onggi("logs", "--since", lines[1].time, "-t", "--details", "said")
+    assert (done.stdout, done.stderr) == ("", f"{lines[1].time}  two\n")
+    done = home.onggi("logs", "--since", "soon", "said")
+    assert (done.returncode, done.stderr) == (1, 'onggi: failed to parse value as time or duration: "soon"\n')
+
+
+def test_version_and_info(shared: Home) -> None:
+    assert shared.ok("version", "-f", "{{.Client.Os}} {{.Server.Os}}") == "linux linux\n"
+    assert json.loads(shared.ok("version", "-f", "json"))["Server"]["Platform"] == {"Name": "Onggi"}
+    assert "OS/Arch:           linux/" in shared.ok("version")
+    done = shared.onggi("version", "-f", "{{.X")
+    problem = "onggi: template parsing error: template: version:1: unclosed action\n"
+    assert (done.returncode, done.stderr) == (64, problem)
+    assert shared.ok("info", "-f", "{{.ContainersRunning}} {{.Images}} {{.DockerRootDir}}") == f"1 2 {shared.root}\n"
+    assert "Operating System: " in shared.ok("info")
+    done = shared.onggi("info", "-f", "{{.Nope}}")
+    assert (done.returncode, done.stdout) == (1, "")

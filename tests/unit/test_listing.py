@@ -155,7 +155,7 @@ def test_times_in_the_callers_zone() -> None:
 
 def test_the_template_language_is_imported_only_when_asked_for() -> None:
     code = (
-        "import sys, onggi.cli.main, tests.unit.test_listing as test; "
+        "import sys, onggi.cli.showing, onggi.cli.image_showing, tests.unit.test_listing as test; "
         "test.render_listing(test.LISTING); test.render_listing(test.LISTING, quiet=True); "
         "print('onggi.cli.template' in sys.modules); "
         "test.render_listing(test.LISTING, format='json'); print('onggi.cli.template' in sys.modules)"

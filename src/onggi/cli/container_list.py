@@ -1,9 +1,10 @@
 """The list of containers: what `ps` shows of each, and which its filters let through (moby's daemon/list.go)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import human_size
@@ -30,8 +31,7 @@ FILTERS: Final = frozenset(
 )  # fmt: skip
 
 
-@dataclass(kw_only=True, eq=False)
-class Listed:
+class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
     """A container to show; what costs something is looked up when it is asked for."""
 
     engine: Engine

@@ -13,13 +13,22 @@ WRONG_TEMPLATE: Final = 64
 FORMAT_HELP: Final = "Print as 'json' (on one line) or by a Go template, such as '{{.Id}}'"
 
 _MAPS: Final = frozenset(
-    {"Labels", "Ports", "PortBindings", "ExposedPorts", "Volumes", "Networks", "Sysctls", "Config.LogConfig", "Options",
+    {"Labels", "Ports", "PortBindings", "ExposedPorts", "Volumes", "Networks", "Sysctls", "Options",
      "Tmpfs", "Annotations", "StorageOpt", "Data", "Containers", "DriverOpts"}
 )  # fmt: skip
 """Fields whose keys the user chose: one that is not there is nothing, and no mistake."""
 
-_POINTERS: Final = frozenset({"PidsLimit", "Init", "MemorySwappiness", "OomKillDisable", "StopTimeout"})
+_POINTERS: Final = frozenset(
+    {"PidsLimit", "Init", "MemorySwappiness", "IPAMConfig", "Health", "Healthcheck", "StopTimeout"}
+)
 """Fields where null is no empty list."""
+
+_SILENT: Final[dict[str, dict[str, Any]]] = {
+    "Config": {"ExposedPorts": None, "Healthcheck": None, "StopSignal": "", "StopTimeout": None, "Shell": None},
+    "HostConfig": {"Init": None, "Annotations": None, "StorageOpt": None, "Sysctls": None, "Tmpfs": None},
+    "State": {"Health": None},
+}
+"""Fields that JSON leaves out where they are empty, and templates may name."""
 
 ALIASES: Final = {
     "ID": "Id", "NanoCPUs": "NanoCpus", "CPUShares": "CpuShares", "CPUPeriod": "CpuPeriod", "CPUQuota": "CpuQuota",
@@ -77,14 +86,16 @@ def _report(state: State, failures: Sequence[Exception]) -> int:
 
 
 def typed(value: Any, name: str = "") -> Any:
-    """Give a document the types that templates tell apart: maps, and lists that are not there."""
-    from onggi.cli.template import Map, NilList
+    """Give a document the types that templates tell apart: maps, and lists and maps that are not there."""
+    from onggi.cli.template import Map, NilList, NilMap, Object
 
     if isinstance(value, dict):
         items = {key: typed(item, key) for key, item in value.items()}
-        if name not in _MAPS:
-            return items
-        return Map(items, "" if all(isinstance(item, str) for item in items.values()) else None)
+        if name in _MAPS:
+            return Map(items, "" if all(isinstance(item, str) for item in items.values()) else None)
+        return Object(items, {key: typed(item, key) for key, item in _SILENT.get(name, {}).items()})
     if isinstance(value, list | tuple):
         return [typed(item) for item in value]
-    return NilList() if value is None and name not in _POINTERS else value
+    if value is None and name not in _POINTERS:
+        return NilMap() if name in _MAPS else NilList()
+    return value

@@ -1,8 +1,9 @@
 """The list of steps that made an image: what `history` shows of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from onggi.base.units import human_size
 from onggi.cli.image_list import parse_created
@@ -15,8 +16,7 @@ _YEAR_2000_NS: Final = 946684800 * 1_000_000_000
 """Times before are made up, and no age is shown."""
 
 
-@dataclass(kw_only=True, eq=False)
-class Listed:
+class Listed(msgspec.Struct, kw_only=True, eq=False):
     """One step; `size_bytes` is what its layer holds."""
 
     image: str

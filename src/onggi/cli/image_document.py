@@ -33,6 +33,7 @@ def image_document(engine: Engine, ref: str) -> dict[str, Any]:
         **variant,
         "Os": config.os,
         "Size": image.size_bytes,
+        "GraphDriver": {"Data": {"LowerDir": ":".join(reversed(engine.images.places(image)))}, "Name": "overlay"},
         "RootFS": {"Type": "layers", "Layers": [str(DiffID(diff_id)) for diff_id in config.diff_ids]},
         "Metadata": {"LastTagTime": format_time(image.tagged_ns) if image.tagged_ns else NEVER},
     }

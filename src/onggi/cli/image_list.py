@@ -1,8 +1,9 @@
 """The list of images: what `images` shows of each, and which its filters let through (moby's image_list.go)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from onggi.base.errors import InvalidArgument
 from onggi.base.units import human_size, parse_time
@@ -18,8 +19,7 @@ NONE: Final = "<none>"
 FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 
 
-@dataclass(kw_only=True, eq=False)
-class Listed:
+class Listed(msgspec.Struct, kw_only=True, eq=False):
     """An image under one of its names."""
 
     image: Image

@@ -5,12 +5,14 @@ from typing import Any, Final
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import format_time
-from onggi.cli.image_document import image_document
-from onggi.cli.network_document import bindings_document, network_document
+from onggi.cli.host_config_document import config_of, host_config_document
+from onggi.cli.image_document import config_document, image_document
+from onggi.cli.network_document import network_document
 from onggi.cli.storage_document import mounts_document, volume_document
 from onggi.engine.assemble import Engine
 from onggi.runtime.bundle import command_line
 
+_FILES: Final = {"ResolvConfPath": "resolv.conf", "HostnamePath": "hostname", "HostsPath": "hosts"}
 KINDS: Final = ("container", "image", "volume")
 
 
@@ -51,7 +53,10 @@ def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[
     request = engine.containers.request(container.id)
     image = engine.containers.image_defaults(container)
     words = command_line(request, image)
-    limits = request.resources
+    alive = container.state in ("running", "paused")
+    places = engine.containers.places(container.id)
+    sizes = engine.containers.size(container.id) if size else ()
+    config = config_of(request, image, id=container.id, image_ref=container.image_ref)
     return {
         "Id": str(container.id),
         "Created": format_time(container.created_ns),
@@ -59,68 +64,39 @@ def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[
         "Args": list(words[1:]),
         "State": {
             "Status": container.state,
-            "Running": container.state in ("running", "paused"),
+            "Running": alive,
             "Paused": container.state == "paused",
             "Restarting": False,
             "OOMKilled": container.oom_killed,
             "Dead": container.state == "dead",
-            "Pid": container.pid,
+            "Pid": container.pid if alive else 0,
             "ExitCode": container.exit_code,
             "Error": container.error,
             "StartedAt": _time(container.started_ns),
             "FinishedAt": _time(container.finished_ns),
         },
         "Image": container.image,
+        **{name: f"{places.directory}/{file}" for name, file in _FILES.items()},
         "LogPath": engine.containers.log_path(container.id),
         "Name": f"/{container.name}",
-        "HostConfig": {
-            "AutoRemove": request.auto_remove,
-            "CapAdd": list(request.cap_add) or None,
-            "CapDrop": list(request.cap_drop) or None,
-            "CgroupParent": request.cgroup_parent,
-            "CgroupnsMode": request.cgroupns or "",
-            "CpuShares": limits.cpu_shares or 0,
-            "CpusetCpus": limits.cpuset_cpus,
-            "Init": request.init,
-            "IpcMode": request.ipc or "private",
-            "LogConfig": {
-                "Type": request.log.driver,
-                "Config": {"max-size": str(request.log.size_bytes), "max-file": str(request.log.files)},
-            },
-            "Memory": limits.memory_bytes or 0,
-            "MemorySwap": limits.memory_swap_bytes or 0,
-            "NanoCpus": limits.nano_cpus or 0,
-            "Dns": list(request.dns),
-            "DnsOptions": list(request.dns_options),
-            "DnsSearch": list(request.dns_search),
-            "ExtraHosts": list(request.extra_hosts) or None,
-            "NetworkMode": request.network,
-            "PortBindings": bindings_document(request),
-            "PublishAllPorts": request.publish_all,
-            "PidMode": request.pid,
-            "PidsLimit": limits.pids,
-            "Privileged": request.privileged,
-            "ReadonlyRootfs": request.read_only,
-            "ShmSize": request.shm_bytes,
-            "UTSMode": request.uts,
-        },
-        "NetworkSettings": network_document(engine.containers.network(container.id), request.network),
+        "RestartCount": 0,
+        "Driver": places.driver,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": host_config_document(request, engine.system.facts),
+        "GraphDriver": {"Data": places.storage, "Name": places.driver},
+        **dict(zip(("SizeRw", "SizeRootFs"), sizes, strict=False)),
         "Mounts": mounts_document(engine, request),
-        "Config": {
-            "Hostname": request.hostname if request.hostname is not None else container.id.short,
-            "Domainname": request.domainname,
-            "User": request.user if request.user is not None else image.user or "",
-            "Tty": request.tty,
-            "OpenStdin": request.stdin_open,
-            "StdinOnce": request.stdin_once,
-            "Env": [*(image.env or ()), *request.env],
-            "Cmd": list(request.command or image.cmd or ()) or None,
-            "Image": container.image_ref,
-            "WorkingDir": request.workdir or image.working_dir or "/",
-            "Entrypoint": list(request.entrypoint if request.entrypoint is not None else image.entrypoint or ())
-            or None,
-            "Labels": {**(image.labels or {}), **request.labels},
-        },
+        "Config": config_document(config),
+        "NetworkSettings": network_document(
+            engine.containers.network(container.id) if alive else None,
+            request.network,
+            pid=container.pid if alive else 0,
+            exposed=tuple(config.exposed_ports or ()),
+        ),
     }
 
 

@@ -5,10 +5,10 @@ template language is imported only for a `--format` that needs it: `onggi ps` is
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import click
+import msgspec
 
 from onggi.base.errors import InvalidArgument
 from onggi.cli.render import json_document, tabulate
@@ -31,8 +31,7 @@ class Column(NamedTuple, Generic[T]):
     value: Callable[[T], Value]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listing(Generic[T]):
+class Listing(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """What is listed: `columns` by the names that templates use, and which of them the plain table shows.
 
     `quiet` names the column of `-q`; `raw` is the template that `--format raw` stands for, and `raw_quiet`

@@ -1,40 +1,60 @@
 """What `inspect` says about a container's network, under Docker's names."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from onggi.engine.networks import NetworkSettings
 from onggi.spec.container import ContainerRequest
 from onggi.spec.ports import PortRequest
 
-_NOWHERE: dict[str, Any] = {
+_NOWHERE: Final[dict[str, Any]] = {
+    "EndpointID": "",
     "Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
     "IPAddress": "",
     "IPPrefixLen": 0,
     "IPv6Gateway": "",
-    "GlobalIPv6Address": "",
-    "GlobalIPv6PrefixLen": 0,
     "MacAddress": "",
+}
+_MEMBER: Final[dict[str, Any]] = {
+    "IPAMConfig": None,
+    "Links": None,
+    "Aliases": None,
+    "DriverOpts": None,
+    "NetworkID": "",
+    "DNSNames": None,
 }
 
 
-def network_document(settings: NetworkSettings | None, network: str) -> dict[str, Any]:
-    """Describe where a container is; `settings` is None for one that is on no bridge (now)."""
+def network_document(
+    settings: NetworkSettings | None, network: str, *, pid: int = 0, exposed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Describe where a container is; `settings` is None for one that is on no bridge (now), `pid` 0 for none.
+
+    `exposed` are the ports that it says it serves, published or not.
+    """
+    sandbox = {"SandboxID": "", "SandboxKey": f"/proc/{pid}/ns/net" if pid else ""}
     if settings is None:
-        return {"Bridge": "", "Ports": {}, **_NOWHERE, "Networks": {network: {**_NOWHERE}}}
+        networks = {} if network.startswith("container:") else {network: {**_MEMBER, **_NOWHERE}}
+        return {"Bridge": "", **sandbox, "Ports": {}, **_NOWHERE, "Networks": networks}
     place = {
+        **_NOWHERE,
         "Gateway": settings.gateway4,
+        "GlobalIPv6Address": settings.address6,
+        "GlobalIPv6PrefixLen": settings.prefix6,
         "IPAddress": settings.address4,
         "IPPrefixLen": settings.prefix4,
         "IPv6Gateway": settings.gateway6,
-        "GlobalIPv6Address": settings.address6,
-        "GlobalIPv6PrefixLen": settings.prefix6,
         "MacAddress": settings.mac,
     }
-    ports: dict[str, list[dict[str, str]]] = {}
+    member = {**_MEMBER, **place}
+    ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed)
     for port in settings.ports:
         where = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
-        ports.setdefault(f"{port.container_port}/{port.protocol}", []).append(where)
-    return {"Bridge": settings.bridge, "Ports": ports, **place, "Networks": {settings.network: place}}
+        key = f"{port.container_port}/{port.protocol}"
+        ports[key] = [*(ports.get(key) or ()), where]
+    return {"Bridge": settings.bridge, **sandbox, "Ports": ports, **place, "Networks": {settings.network: member}}
 
 
 def bindings_document(request: ContainerRequest) -> dict[str, list[dict[str, str]]]:

@@ -1,12 +1,12 @@
 """Commands that show containers: ps, logs, inspect, stats, top, port."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from onggi.base.errors import InvalidArgument, NotFound
-from onggi.base.units import bytes_size, parse_duration, parse_time
+from onggi.cli import usage_list
 from onggi.cli.app import Command, State, pass_state
 from onggi.cli.completion import CONTAINER
 from onggi.cli.container_list import COLUMNS, FILTERS, RAW, TABLE, Listed, select
@@ -15,9 +15,14 @@ from onggi.cli.documents import show_documents
 from onggi.cli.filters import filter_option, parse_filters
 from onggi.cli.inspect import KINDS, find_document
 from onggi.cli.listing import Listing, listing_options, needs, render_listing
+from onggi.cli.moments import parse_moment
+from onggi.cli.processes_table import Moment, choose_columns, process_rows
 from onggi.cli.quoting import quote
-from onggi.cli.render import address, table
-from onggi.host.processes import process_command
+from onggi.cli.render import address, local_time, table
+from onggi.host.machine_info import read_machine_info
+from onggi.host.proctable import read_process
+
+_STATS_INTERVAL_S: Final = 1.0
 
 
 @click.command(cls=Command)
@@ -69,33 +74,33 @@ def ps(
 
 
 @click.command(cls=Command)
+@click.option("--details", is_flag=True, help="Show the attributes of a record before it; json-file has none")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container ends")
+@click.option("--since", default="", metavar="TIME", help="Only later records: a time, or a duration such as 10m")
 @click.option("-n", "--tail", default="all", help="Only the last N records")
 @click.option("-t", "--timestamps", is_flag=True, help="Show times")
-@click.option("--since", default=None, help="Only later ones: a time or a duration such as 10m")
+@click.option("--until", default="", metavar="TIME", help="Only earlier records: a time, or a duration such as 10m")
 @click.argument("container", type=CONTAINER)
 @pass_state
-def logs(state: State, /, container: str, follow: bool, tail: str, timestamps: bool, since: str | None) -> int:
+def logs(
+    state: State, /, container: str, details: bool, follow: bool, since: str, tail: str, timestamps: bool, until: str
+) -> int:
     """Show what a container has printed."""
-    caller = state.caller
+    caller, now_ns = state.caller, time.time_ns()
     if follow:
         caller.only_in_process()
     if tail != "all" and not tail.lstrip("-").isdigit():
         raise InvalidArgument(f'invalid value for "tail": {tail}')
     number = None if tail == "all" or int(tail) < 0 else int(tail)
-    for line in state.engine.containers.logs(container, follow=follow, tail=number, since_ns=_since(since)):
-        data = (f"{line.time} {line.log}" if timestamps else line.log).encode("utf-8", "surrogateescape")
+    since_ns = parse_moment(since, now_ns, caller.env) if since else 0
+    until_ns = parse_moment(until, now_ns, caller.env) if until else None
+    follow = follow and (until_ns is None or until_ns > now_ns)
+    lines = state.engine.containers.logs(container, follow=follow, tail=number, since_ns=since_ns, until_ns=until_ns)
+    for line in lines:
+        text = f"{f'{line.time} ' if timestamps else ''}{' ' if details else ''}{line.log}"
+        data = text.encode("utf-8", "surrogateescape")
         (caller.out_bytes if line.stream == "stdout" else caller.err_bytes)(data)
     return 0
-
-
-def _since(text: str | None) -> int:
-    if text is None:
-        return 0
-    try:
-        return parse_time(text)
-    except InvalidArgument:
-        return time.time_ns() - parse_duration(text)
 
 
 @click.command(cls=Command)
@@ -116,37 +121,57 @@ def inspect(state: State, /, objects: tuple[str, ...], format: str, size: bool, 
 
 
 @click.command(cls=Command)
+@click.option("-a", "--all", "every", is_flag=True, help="Show stopped ones too")
+@click.option("--no-stream", is_flag=True, help="Show it once")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short")
+@listing_options
 @click.argument("containers", type=CONTAINER, nargs=-1)
 @pass_state
-def stats(state: State, /, containers: tuple[str, ...]) -> int:
-    """Show once what running containers use."""
-    engine = state.engine
-    found = [engine.containers.get(ref) for ref in containers] or engine.containers.list()
-    rows = []
-    for container in found:
-        used = engine.containers.statistics(container.id)
-        limit = used.memory.limit_bytes if used.memory and used.memory.limit_bytes else 0
-        memory = used.memory.usage_bytes if used.memory else 0
-        rows.append(
-            (
-                container.id.short,
-                container.name or "",
-                f"{bytes_size(memory)} / {bytes_size(limit) if limit else 'unlimited'}",
-                f"{used.cpu.usage_ns / 1e9:.2f}s" if used.cpu else "--",
-                str(used.pids.current) if used.pids else "--",
-            )
-        )
-    state.caller.out(table(("CONTAINER ID", "NAME", "MEM USAGE / LIMIT", "CPU TIME", "PIDS"), rows))
-    return 0
+def stats(
+    state: State,
+    /,
+    containers: tuple[str, ...],
+    every: bool,
+    no_stream: bool,
+    no_trunc: bool,
+    format: str,
+    as_json: bool,
+) -> int:
+    """Show what containers use, once a second until interrupted."""
+    caller = state.caller
+    caller.only_in_process()
+    if as_json and not no_stream:
+        raise InvalidArgument("conflicting options: --json prints one array, so it needs --no-stream")
+    watch = usage_list.Watch(
+        state.engine, containers, every=every, truncate=not no_trunc, memory_bytes=read_machine_info().memory_bytes
+    )
+    watch.look(time.monotonic_ns())
+    while True:
+        time.sleep(_STATS_INTERVAL_S)
+        found = watch.look(time.monotonic_ns())
+        listing = Listing(kind="container", columns=usage_list.COLUMNS, default=usage_list.TABLE, items=found)
+        text = render_listing(listing, format=format, as_json=as_json)
+        caller.out(text if no_stream else _over_the_last(text))
+        if no_stream or (containers and not found):
+            return 0
 
 
-@click.command(cls=Command)
+def _over_the_last(text: str) -> str:
+    """Write over what stands on the terminal, from its corner: each line clears the rest of its own."""
+    lines = "".join(f"{line} \x1b[K\n" for line in text.split("\n"))
+    return f"\x1b[H{lines}\x1b[J"
+
+
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("container", type=CONTAINER)
+@click.argument("options", metavar="[PS OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 @pass_state
-def top(state: State, /, container: str) -> int:
-    """List the processes of a container."""
-    rows = [(str(pid), " ".join(process_command(pid))) for pid in state.engine.containers.pids(container)]
-    state.caller.out(table(("PID", "CMD"), rows))
+def top(state: State, /, container: str, options: tuple[str, ...]) -> int:
+    """List the processes of a container, in the columns of ps."""
+    columns = choose_columns(options)
+    found = [process for pid in state.engine.containers.pids(container) if (process := read_process(pid)) is not None]
+    at = Moment(local_time(time.time_ns(), state.caller.env), read_machine_info())
+    state.caller.out(table([header for header, _ in columns], process_rows(found, columns, at), minimum=20))
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
+from onggi.cli.about import info, version
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.host.probe import probe_facts
 from onggi.plan.container import Supervision, plan_container
@@ -82,45 +83,4 @@ def reset(state: State, /, force: bool) -> int:
         for container in engine.containers.list():
             engine.containers.remove(container.id, force=True)
     engine.system.reset()
-    return 0
-
-
-@click.command(cls=Command)
-@click.option("--facts", is_flag=True, help="Print the facts of this host, as JSON")
-@pass_state
-def info(state: State, /, facts: bool) -> int:
-    """Show what this host is and what is kept here."""
-    if facts:
-        state.caller.out(msgspec.json.format(msgspec.json.encode(probe_facts()), indent=2).decode() + "\n")
-        return 0
-    engine = state.engine
-    counts, host = engine.system.counts(), engine.system.facts
-    lines = (
-        f"Containers: {counts.running + counts.paused + counts.stopped}",
-        f" Running: {counts.running}",
-        f" Paused: {counts.paused}",
-        f" Stopped: {counts.stopped}",
-        f"Images: {counts.images}",
-        f"State root: {engine.root}",
-        f"Run directory: {engine.run}",
-        f"Kernel: {host.kernel[0]}.{host.kernel[1]}",
-        f"Architecture: {host.arch}",
-        f"Cgroups: {host.cgroup.layout} ({', '.join(sorted(host.cgroup.controllers)) or 'no controllers'})",
-    )
-    state.caller.out("".join(f"{line}\n" for line in lines))
-    return 0
-
-
-@click.command(cls=Command)
-@pass_state
-def version(state: State, /) -> int:
-    """Show the version."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        number = installed("onggi")
-    except PackageNotFoundError:
-        number = "from a source tree"
-    state.caller.out(f"onggi {number}\n")
     return 0

@@ -26,6 +26,7 @@ from onggi.engine.handles import Handle
 from onggi.engine.images import Images
 from onggi.engine.mounting import complete_mounts, fill_volumes, make_bind_sources, new_volumes
 from onggi.engine.networks import NetworkSettings, describe
+from onggi.engine.places import Places, container_places
 from onggi.engine.sessions import Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
 from onggi.host.attach import Attachment
@@ -127,7 +128,15 @@ class Containers:
         """Read what a running container uses now."""
         return read_statistics(self._cgroups(self._require_alive(self.get(ref))))
 
-    def logs(self, ref: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0) -> Iterator[LogLine]:
+    def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since_ns: int = 0,
+        until_ns: int | None = None,
+    ) -> Iterator[LogLine]:
         """Give the log from its start or its last `tail` records; with `follow` until the container has ended."""
         container = self.get(ref)
         if decode_request(container).log.driver == "none":
@@ -140,7 +149,9 @@ class Containers:
             except NotFound:
                 return False
 
-        return read_logs(f"{place}/{LOG_NAME}", tail=tail, since_ns=since_ns, alive=alive if follow else None)
+        return read_logs(
+            f"{place}/{LOG_NAME}", tail=tail, since_ns=since_ns, until_ns=until_ns, alive=alive if follow else None
+        )
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -572,6 +583,11 @@ class Containers:
         if decode_request(container).log.driver == "none":
             return ""
         return f"{self._context.containers.directory(container.id)}/{LOG_NAME}"
+
+    def places(self, ref: str) -> Places:
+        """Say where a container's files are."""
+        container = self._context.containers.get(ref)
+        return container_places(self._context, container, decode_request(container))
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from onggi.base.errors import Conflict, NotFound, OnggiError
 from onggi.base.ids import ContainerID
 from onggi.bootstrap.names import KNOWN, parse_name
 from onggi.engine.context import Context
+from onggi.engine.places import layer_places
 from onggi.host.machine import read_machine
 from onggi.spec.digest import Digest
 from onggi.spec.image_config import (
@@ -76,6 +77,10 @@ class Images:
     def layers(self, image: Image) -> tuple[Layer, ...]:
         """Give an image's layers, lowest first."""
         return self._context.images.layers(image.id)
+
+    def places(self, image: Image) -> Sequence[str]:
+        """Say where an image's layers are kept, lowest first."""
+        return layer_places(self._context, image.layers)
 
     def tag(self, ref: str, name: str) -> None:
         """Give an image one more name."""

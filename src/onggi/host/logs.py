@@ -26,19 +26,24 @@ class LogLine(msgspec.Struct, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(LogLine)
 
 
-def read_logs(path: str, *, tail: int | None, since_ns: int, alive: Callable[[], bool] | None) -> Iterator[LogLine]:
-    """Give the records in order; with `alive`, go on until it says no and nothing more is written."""
+def read_logs(
+    path: str, *, tail: int | None, since_ns: int, until_ns: int | None = None, alive: Callable[[], bool] | None
+) -> Iterator[LogLine]:
+    """Give the records in order; with `alive`, go on until it says no and nothing more is written.
+
+    Of a time that is given, only the records from `since_ns` on and up to `until_ns` are wanted.
+    """
     current = _open(path, alive)
     if current is None:
         return
     with current:
-        lines = _wanted(chain(_older(path), _complete(current)), since_ns)
+        lines = _wanted(chain(_older(path), _complete(current)), since_ns, until_ns)
         if tail is None:
             yield from lines
         else:
             yield from deque(lines, maxlen=tail)
         if alive is not None:
-            yield from _wanted(_follow(path, current, alive), since_ns)
+            yield from _wanted(_follow(path, current, alive), since_ns, until_ns)
 
 
 def _open(path: str, alive: Callable[[], bool] | None) -> BinaryIO | None:
@@ -106,7 +111,7 @@ def _rotated(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _wanted(lines: Iterator[bytes], since_ns: int) -> Iterator[LogLine]:
+def _wanted(lines: Iterator[bytes], since_ns: int, until_ns: int | None) -> Iterator[LogLine]:
     for line in lines:
         if not line.strip():
             continue
@@ -116,4 +121,6 @@ def _wanted(lines: Iterator[bytes], since_ns: int) -> Iterator[LogLine]:
             continue  # half a line: the supervisor was killed while writing it
         if since_ns and parse_time(record.time) < since_ns:
             continue
+        if until_ns is not None and parse_time(record.time) > until_ns:
+            return
         yield record

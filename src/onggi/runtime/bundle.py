@@ -239,16 +239,19 @@ def _mapping(container: int, host: int, size: int) -> LinuxIDMapping:
     return LinuxIDMapping(container_id=container, host_id=host, size=size)
 
 
-def _namespaces(request: ContainerRequest, resolved: Resolved, facts: Facts) -> tuple[LinuxNamespace, ...]:
+def cgroup_namespace_of(request: ContainerRequest, facts: Facts) -> str:
     """The host's cgroup namespace is the default on v1 and hybrid, a private one on v2, as Docker's."""
-    cgroupns = request.cgroupns or ("private" if facts.cgroup.layout == "v2" and not request.privileged else "host")
+    return request.cgroupns or ("private" if facts.cgroup.layout == "v2" and not request.privileged else "host")
+
+
+def _namespaces(request: ContainerRequest, resolved: Resolved, facts: Facts) -> tuple[LinuxNamespace, ...]:
     wanted = {
         "mount": True,
         "pid": request.pid != "host",
         "network": request.network != "host",
         "ipc": request.ipc != "host",
         "uts": request.uts != "host",
-        "cgroup": cgroupns == "private",
+        "cgroup": cgroup_namespace_of(request, facts) == "private",
         "user": bool(request.uid_map),
         "time": bool(request.time_offsets),
     }

@@ -12,6 +12,7 @@ from onggi.cli.template.values import (
     MAX_OUTPUT,
     Map,
     Method,
+    Object,
     OperationError,
     Row,
     TemplateError,
@@ -64,7 +65,7 @@ class Template:
 def _all(node: Node) -> Iterator[Node]:
     """Give a node and all that are in it."""
     yield node
-    for slot in type(node).__dataclass_fields__:
+    for slot in node.__struct_fields__:
         value = getattr(node, slot)
         for part in value if isinstance(value, list) else (value,):
             if isinstance(part, Node):
@@ -329,7 +330,7 @@ class _Execution:
             if following is None:
                 return self._field(dot, name, kind, node, arguments, final, receiver)
             receiver = self._field(dot, name, kind, node, (), _MISSING, receiver)
-            if receiver is None and isinstance(holder, dict) and name in holder:
+            if receiver is None and isinstance(holder, dict) and not isinstance(holder, Map):
                 raise self._error(f"nil pointer evaluating interface {{}}.{following}")
             kind = "string" if isinstance(holder, Map) and holder.zero == "" else "interface {}"
         return None
@@ -353,6 +354,8 @@ class _Execution:
                 return self._found(dot, name, node, arguments, final, receiver[found])
             if isinstance(receiver, Map):
                 return None
+            if isinstance(receiver, Object) and name in receiver.silent:
+                return self._found(dot, name, node, arguments, final, receiver.silent[name])
             if not isinstance(receiver, Row):
                 raise self._error(f"map has no entry for key {quote(name)}")
         raise self._error(f"can't evaluate field {name} in type {kind}")

@@ -7,6 +7,8 @@ from onggi.cli.template.printf import sprint, sprintf, sprintln
 from onggi.cli.template.values import (
     Map,
     NilList,
+    NilMap,
+    Object,
     OperationError,
     Row,
     check_size,
@@ -46,10 +48,19 @@ def _index(item: object, *indexes: object) -> object:
                         else f"value has type {type_name(key)}; should be"
                     )
                     raise OperationError(f"{what} string")
-                item = item.get(key, item.zero if isinstance(item, Map) else None)
+                missing = (
+                    item.zero if isinstance(item, Map) else item.silent.get(key) if isinstance(item, Object) else None
+                )
+                item = item.get(key, missing)
             case _:
                 raise OperationError(f"can't index item of type {type_name(item)}")
     return item
+
+
+def _absent(item: dict[str, Any], key: str) -> object:
+    if isinstance(item, Map):
+        return item.zero
+    return item.silent.get(key) if isinstance(item, Object) else None
 
 
 def _bytes(text: str) -> bytes:
@@ -119,7 +130,7 @@ def _is_equal(first: object, other: object) -> bool:
     if _basic(first):
         return first == other
     if first is None or other is None:
-        return all(value is None or isinstance(value, NilList) for value in (first, other))
+        return all(value is None or isinstance(value, NilList | NilMap) for value in (first, other))
     raise OperationError(f"non-comparable type {to_text(other)}: {type_name(other)}")
 
 

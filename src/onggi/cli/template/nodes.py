@@ -1,19 +1,17 @@
 """The parts of a parsed template; `str()` gives each as Go writes it in errors."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from onggi.cli.quoting import quote
 
 
-@dataclass(slots=True, kw_only=True)
-class Node:
+class Node(Struct, kw_only=True):
     """Anything; `position` is where it begins."""
 
     position: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Bool(Node):
+class Bool(Node, kw_only=True):
     """`true` or `false`."""
 
     value: bool
@@ -23,8 +21,7 @@ class Bool(Node):
         return "true" if self.value else "false"
 
 
-@dataclass(slots=True, kw_only=True)
-class Dot(Node):
+class Dot(Node, kw_only=True):
     """`.`."""
 
     def __str__(self) -> str:
@@ -32,8 +29,7 @@ class Dot(Node):
         return "."
 
 
-@dataclass(slots=True, kw_only=True)
-class Nil(Node):
+class Nil(Node, kw_only=True):
     """`nil`."""
 
     def __str__(self) -> str:
@@ -41,8 +37,7 @@ class Nil(Node):
         return "nil"
 
 
-@dataclass(slots=True, kw_only=True)
-class Number(Node):
+class Number(Node, kw_only=True):
     """A number as it was written, and its value."""
 
     text: str
@@ -53,8 +48,7 @@ class Number(Node):
         return self.text
 
 
-@dataclass(slots=True, kw_only=True)
-class String(Node):
+class String(Node, kw_only=True):
     """A text: as it was written with its quotes, and its value."""
 
     quoted: str
@@ -65,8 +59,7 @@ class String(Node):
         return self.quoted
 
 
-@dataclass(slots=True, kw_only=True)
-class Field(Node):
+class Field(Node, kw_only=True):
     """`.A.B`."""
 
     names: list[str]
@@ -76,8 +69,7 @@ class Field(Node):
         return "".join(f".{name}" for name in self.names)
 
 
-@dataclass(slots=True, kw_only=True)
-class Variable(Node):
+class Variable(Node, kw_only=True):
     """`$x.A.B`: the first name has the dollar sign."""
 
     names: list[str]
@@ -87,8 +79,7 @@ class Variable(Node):
         return ".".join(self.names)
 
 
-@dataclass(slots=True, kw_only=True)
-class Identifier(Node):
+class Identifier(Node, kw_only=True):
     """The name of a function."""
 
     name: str
@@ -98,8 +89,7 @@ class Identifier(Node):
         return self.name
 
 
-@dataclass(slots=True, kw_only=True)
-class Chain(Node):
+class Chain(Node, kw_only=True):
     """`(pipeline).A.B`."""
 
     node: Node
@@ -111,8 +101,7 @@ class Chain(Node):
         return inner + "".join(f".{name}" for name in self.names)
 
 
-@dataclass(slots=True, kw_only=True)
-class Command(Node):
+class Command(Node, kw_only=True):
     """One stage of a pipeline: a function or an operand, and arguments."""
 
     arguments: list[Node] = field(default_factory=list)
@@ -122,8 +111,7 @@ class Command(Node):
         return " ".join(f"({node})" if isinstance(node, Pipe) else str(node) for node in self.arguments)
 
 
-@dataclass(slots=True, kw_only=True)
-class Pipe(Node):
+class Pipe(Node, kw_only=True):
     """Stages, and the variables that the result goes to."""
 
     variables: list[Variable] = field(default_factory=list)
@@ -137,15 +125,13 @@ class Pipe(Node):
         return names + sign + " | ".join(str(command) for command in self.commands)
 
 
-@dataclass(slots=True, kw_only=True)
-class Text(Node):
+class Text(Node, kw_only=True):
     """Text as it is."""
 
     text: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Action(Node):
+class Action(Node, kw_only=True):
     """`{{pipeline}}`."""
 
     pipe: Pipe
@@ -155,15 +141,13 @@ class Action(Node):
         return f"{{{{{self.pipe}}}}}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Block(Node):
+class Block(Node, kw_only=True):
     """Nodes one after the other."""
 
     nodes: list[Node] = field(default_factory=list)
 
 
-@dataclass(slots=True, kw_only=True)
-class Branch(Node):
+class Branch(Node, kw_only=True):
     """`if`, `with` or `range`."""
 
     keyword: str
@@ -172,8 +156,7 @@ class Branch(Node):
     otherwise: Block | None
 
 
-@dataclass(slots=True, kw_only=True)
-class Leave(Node):
+class Leave(Node, kw_only=True):
     """`break` or `continue`."""
 
     keyword: str
@@ -183,8 +166,7 @@ class Leave(Node):
         return f"{{{{{self.keyword}}}}}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Call(Node):
+class Call(Node, kw_only=True):
     """`{{template "name" pipeline}}`."""
 
     name: str
@@ -195,8 +177,7 @@ class Call(Node):
         return f"{{{{template {quote(self.name)}{'' if self.pipe is None else f' {self.pipe}'}}}}}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Closing(Node):
+class Closing(Node, kw_only=True):
     """`{{end}}` or `{{else}}`, which end a list of nodes."""
 
     keyword: str

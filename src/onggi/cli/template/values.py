@@ -41,8 +41,25 @@ class Map(dict[str, Any]):
         self.zero = zero
 
 
+class NilMap(Map):
+    """A map that was never made: empty, and null in JSON."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        super().__init__({})
+
+
 class NilList(list[Any]):
     """A slice that was never made: empty, and null in JSON."""
+
+
+class Object(dict[str, Any]):
+    """An object; `silent` are fields that it has, but that JSON does not show since they are empty."""
+
+    def __init__(self, items: Mapping[str, Any], silent: Mapping[str, Any]) -> None:
+        """Hold these."""
+        super().__init__(items)
+        self.silent = silent
 
 
 class Method:
@@ -159,7 +176,7 @@ _JSON_SHORT: Final = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": 
 
 def _json(value: object, *, html: bool) -> Iterator[str]:
     match value:
-        case None | NilList():
+        case None | NilList() | NilMap():
             yield "null"
         case bool():
             yield "true" if value else "false"
