@@ -161,10 +161,14 @@ static int op_write(struct side *side, const struct plan_record *r)
     ssize_t length = fill_holes(side, r, 1, data, sizeof data);
     if (length < 0)
         return (int)length;
-    int fd = open_at(side, r->slot[0], plan_text(&side->plan, r, 0), O_WRONLY, 0);
+    bool if_empty = r->number[0] != 0;
+    int fd = open_at(side, r->slot[0], plan_text(&side->plan, r, 0), if_empty ? O_RDWR : O_WRONLY, 0);
     if (fd < 0)
         return fd;
-    int result = write_all(fd, data, (size_t)length);
+    char first = '\n';
+    int result = if_empty && read(fd, &first, 1) < 0 ? -errno : 0;
+    if (result == 0 && first == '\n')
+        result = write_all(fd, data, (size_t)length);
     close(fd);
     return result;
 }

@@ -44,6 +44,8 @@ class Executor:
             case WriteFile():
                 parts = op.data if isinstance(op.data, tuple) else (op.data,)
                 data = b"".join(part if isinstance(part, bytes) else self._hole(part) for part in parts)
+                if op.if_empty and Path(op.path).read_text().strip():
+                    return
                 descriptor = os.open(op.path, os.O_WRONLY)
                 try:
                     os.write(descriptor, data)

@@ -85,6 +85,16 @@ def test_put_replaces_a_file_whole(launcher: Launcher, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["state"]
 
 
+def test_what_says_something_is_written_to_only_if_that_is_wanted(launcher: Launcher, tmp_path: Path) -> None:
+    texts = {"none": "", "line": "\n", "some": "0-1\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    done(launcher, *(WriteFile(path=f"{tmp_path}/{name}", data=b"5", if_empty=True) for name in texts))
+    assert [(tmp_path / name).read_text().strip() for name in texts] == ["5", "5", "0-1"]
+    done(launcher, WriteFile(path=f"{tmp_path}/some", data=b"7"))
+    assert (tmp_path / "some").read_text() == "7-1\n"
+
+
 def test_put_that_cannot_be_whole_leaves_the_old_one(launcher: Launcher, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -49,7 +49,7 @@ def say(op: Op, root: str = "/sys/fs/cgroup/") -> str:
         case WriteFile():
             parts = op.data if isinstance(op.data, tuple) else (op.data,)
             text = "".join(part.decode() if isinstance(part, bytes) else "<pid>" for part in parts)
-            return f"{op.path.removeprefix(root)} = {text}"
+            return f"{op.path.removeprefix(root)} = {text}{' if empty' if op.if_empty else ''}"
         case OpenPath():
             return f"open {op.path.removeprefix(root)} as {op.slot}"
         case FilterDevices():
@@ -145,14 +145,26 @@ def test_v1_joins_every_hierarchy_once() -> None:
 def test_v1_cpuset_is_born_with_what_its_parent_has() -> None:
     plan = plan_cgroup(LinuxResources(cpu=LinuxCPU(cpus="1")), "/a/b/c", facts_of("v1"))
     assert [say(op) for op in plan.before if "cpuset" in say(op)] == [
-        "cpuset/cgroup.clone_children = 1",
         "mkdir cpuset/a",
+        "cpuset/a/cpuset.cpus = 0-1 if empty",
+        "cpuset/a/cpuset.mems = 0 if empty",
         "cpuset/a/cgroup.clone_children = 1",
         "mkdir cpuset/a/b",
         "cpuset/a/b/cgroup.clone_children = 1",
         "mkdir cpuset/a/b/c",
         "cpuset/a/b/c/cpuset.cpus = 1",
     ]
+
+
+@pytest.mark.parametrize("layout", ["v1", "hybrid"])
+def test_what_is_everybodys_is_left_as_it_is(layout: str) -> None:
+    """Nothing is written into the top of a v1 hierarchy: `cgroup.clone_children` there changes others' cpusets."""
+    facts = facts_of(layout)
+    plan = plan_cgroup(LinuxResources(cpu=LinuxCPU(cpus="1")), "/a/b", facts)
+    tops = {hierarchy.mount for hierarchy in (*facts.controllers.values(), *facts.named.values())}
+    written = [op.path for op in plan.before if isinstance(op, WriteFile)]
+    assert tops
+    assert [path for path in written if path.rpartition("/")[0] in tops] == []
 
 
 def test_hybrid_is_born_in_the_unified_tree_and_takes_no_controller_from_v1() -> None:

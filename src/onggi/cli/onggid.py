@@ -346,8 +346,8 @@ def _enter_cgroup(engine: Engine) -> None:
         match op:
             case MakeDirectory(path=path, mode=mode):
                 os.makedirs(path, mode=mode, exist_ok=True)
-            case WriteFile(path=path, data=bytes() as data):
+            case WriteFile(path=path, data=bytes() as data, if_empty=if_empty):
                 try:
-                    write_or_explain(path, data, "enter the cgroup of onggid")
+                    write_or_explain(path, data, "enter the cgroup of onggid", if_empty=if_empty)
                 except OnggiError as error:
                     _log.warning("%s", error)

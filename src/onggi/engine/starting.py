@@ -289,8 +289,8 @@ def ensure_refuge(context: Context, facts: Facts) -> None:
             case MakeDirectory(path=path, mode=mode):
                 if context.files.look(path) is None:
                     context.files.make_directory(path, mode)
-            case WriteFile(path=path, data=bytes() as data):
-                write_or_explain(path, data, "prepare the supervisors' cgroup")
+            case WriteFile(path=path, data=bytes() as data, if_empty=if_empty):
+                write_or_explain(path, data, "prepare the supervisors' cgroup", if_empty=if_empty)
             case _:
                 raise InvalidArgument(f"cannot make the supervisors' cgroup: {op!r}")
 

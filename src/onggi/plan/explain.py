@@ -237,7 +237,7 @@ def _describe(op: ops.Op) -> str:
         case ops.MakeDirectory():
             return f"mkdir {_at(op.path, op.at)} mode {op.mode:o}"
         case ops.WriteFile():
-            return f"write {_at(op.path, op.at)}: {_data(op.data)}"
+            return f"write {_at(op.path, op.at)}: {_data(op.data)}{', if it is empty' if op.if_empty else ''}"
         case ops.PutFile():
             return f"put {_at(op.path, op.at)}: {_data(op.data)}"
         case ops.Remove():

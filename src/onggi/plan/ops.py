@@ -119,11 +119,15 @@ class MakeDirectory(Op, frozen=True, kw_only=True):
 
 
 class WriteFile(Op, frozen=True, kw_only=True):
-    """Write to an existing file in one write(2), as the files of procfs and cgroupfs want it."""
+    """Write to an existing file in one write(2), as the files of procfs and cgroupfs want it.
+
+    `if_empty`: leave it alone where it says anything already.
+    """
 
     path: str
     data: Data
     at: Slot | None = None
+    if_empty: bool = False
 
 
 class PutFile(Op, frozen=True, kw_only=True):

@@ -162,7 +162,7 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
         case ops.MakeDirectory():
             w.add("MKDIR", n, t, (op.at,), (op.mode,), (op.path,))
         case ops.WriteFile():
-            w.add("WRITE", n, t, (op.at,), (), (op.path, *w.holes(op.data)))
+            w.add("WRITE", n, t, (op.at,), (op.if_empty,), (op.path, *w.holes(op.data)))
         case ops.PutFile():
             w.add("PUT", n, t, (op.at,), (op.mode,), (op.path, *w.holes(op.data)))
         case ops.Remove():

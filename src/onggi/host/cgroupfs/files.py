@@ -44,10 +44,11 @@ def write(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def write_or_explain(path: str, data: bytes, step: str) -> None:
-    """Write, and say in a sentence what was in the way."""
+def write_or_explain(path: str, data: bytes, step: str, *, if_empty: bool = False) -> None:
+    """Write, with `if_empty` only where nothing is said yet, and say in a sentence what was in the way."""
     try:
-        write(path, data)
+        if not (if_empty and read(path).strip()):
+            write(path, data)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV):
             raise NotFound(f"{step} {path}: the cgroup is gone; its container has ended") from error

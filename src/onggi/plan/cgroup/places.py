@@ -21,13 +21,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     `keys` are its v1 controllers, "name=systemd" or "unified". `parents` are the
     directories above it, from the one that is there already; all but that one are
-    made when they are missing.
+    made when they are missing. `mount` is the top of the hierarchy.
     """
 
     keys: tuple[str, ...]
     version: int
     directory: str
     parents: tuple[str, ...]
+    mount: str = ""
 
     @property
     def made(self) -> tuple[str, ...]:
@@ -105,4 +106,4 @@ def _base(path: str, own: str, hierarchy: str, *, up: bool) -> list[str]:
 def _place(keys: tuple[str, ...], version: int, mount: str, base: list[str], steps: list[str]) -> Place:
     top = "/".join([mount, *base])
     parents = tuple("/".join([top, *steps[:depth]]) for depth in range(len(steps)))
-    return Place(keys=keys, version=version, directory="/".join([top, *steps]), parents=parents)
+    return Place(keys=keys, version=version, directory="/".join([top, *steps]), parents=parents, mount=mount)

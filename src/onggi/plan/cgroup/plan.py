@@ -183,13 +183,17 @@ def _sort(wanted: Iterable[WriteFile | Note]) -> tuple[list[WriteFile], list[str
 def _make(place: Place, facts: CgroupFacts, needed: set[str]) -> Iterator[Op]:
     """Make the directories of one hierarchy, each able to take processes and limits."""
     for parent, directory in zip(place.parents, place.made, strict=True):
-        if "cpuset" in place.keys:
-            # A v1 cpuset is born empty, and then takes no process. With this flag of the parent it is born with the
-            # parent's CPUs and memory nodes; one that is there already keeps what somebody gave it.
+        # A v1 cpuset is born empty, and then takes no process. With this flag of the parent it is born with the
+        # parent's CPUs and memory nodes. The top one is everybody's, and its flag not ours to change.
+        cpuset, top = "cpuset" in place.keys, parent == place.mount
+        if cpuset and not top:
             yield WriteFile(path=f"{parent}/cgroup.clone_children", data=b"1")
         if place.version == 2:
             yield from _hand_down(parent, place, needed, facts)
         yield MakeDirectory(path=directory, tolerate=(abi.EEXIST,))
+        if cpuset and top:
+            for name, online in (("cpus", facts.online_cpus), ("mems", facts.online_mems)):
+                yield WriteFile(path=f"{directory}/cpuset.{name}", data=online.encode(), if_empty=True)
 
 
 def _hand_down(parent: str, place: Place, needed: set[str], facts: CgroupFacts) -> Iterator[Op]:
