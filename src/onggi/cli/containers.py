@@ -7,6 +7,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import CONTAINER
+from onggi.cli.copying import cp
 from onggi.cli.limits import LIMIT_OPTIONS, changed_limits
 from onggi.cli.options import with_options
 from onggi.cli.render import each
@@ -21,7 +22,7 @@ def register(cli: Group) -> None:
     """Add the container commands, and their management forms below `container`."""
     group = Group("container", help="Manage containers")
     for command in (run, create, start, stop, kill, restart, pause, unpause, wait, rm, ps, logs, exec_, attach, inspect,
-                    stats, top, port, rename, diff, update):  # fmt: skip
+                    stats, top, port, rename, diff, update, cp):  # fmt: skip
         cli.add_command(command)
         group.add_command(command)
     group.add_command(ps, "ls")

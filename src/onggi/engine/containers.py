@@ -6,7 +6,7 @@ container's lock and in the order that a kill at any moment forgives.
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -55,6 +55,7 @@ from onggi.store.containers import Change, Container
 from onggi.store.images import Image
 
 if TYPE_CHECKING:
+    from onggi.engine.copying import ContainerFiles
     from onggi.store.tar.pack import Sink
 
 STOP_TIMEOUT_S: Final = 10
@@ -588,6 +589,22 @@ class Containers:
         """Say where a container's files are."""
         container = self._context.containers.get(ref)
         return container_places(self._context, container, decode_request(container))
+
+    @contextmanager
+    def files(self, ref: str) -> "Iterator[ContainerFiles]":
+        """Open the files of a container, running or not, with its volumes: to look at, to copy in and out.
+
+        Raises NotSupported for one in a user namespace of its own.
+        """
+        from onggi.engine.opening import open_files
+
+        container = self.get(ref)
+
+        def is_member(now: Container) -> bool:
+            return now.pid in self._pids_of(now)
+
+        with open_files(self._context, container, ref, is_member=is_member) as files:
+            yield files
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -16,7 +16,10 @@ from onggi.host.logs import LogLine
 from onggi.spec.container import ResourceRequest
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from onggi.engine.containers import Containers
+    from onggi.engine.copying import ContainerFiles
 
 
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +129,10 @@ class Handle:
     def update(self, limits: ResourceRequest) -> Sequence[str]:
         """Change its limits; what `limits` does not say stays. Gives notes on what this host ignores."""
         return self._containers.update(self.id, limits)
+
+    def files(self) -> "AbstractContextManager[ContainerFiles]":
+        """Open its files, to look at and to copy in and out; it need not run."""
+        return self._containers.files(self.id)
 
     def exec(
         self,

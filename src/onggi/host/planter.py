@@ -75,7 +75,7 @@ class Planter:
     `overlay`: the prefix of the attribute that marks opaque directories, where
     the root is a layer of an overlay: `trusted`, or `user` in a user namespace.
     `owners`: False leaves everything to the caller's own ids.
-    `replace_directories`: False refuses to replace a directory by something else.
+    `replace_directories`: False refuses to replace a directory by something else, or the reverse.
     `keep_directory_links`: a symbolic link to a directory stays where a directory is
     to be made (dpkg does so: `/lib` of a package is the link to `usr/lib` of the system).
     """
@@ -395,6 +395,8 @@ class Planter:
             if fresh:
                 if not replace and not _is_whiteout(seen):
                     raise Corrupt(f"{shown(path)} is not a directory, but something is in it") from None
+                if not self._replace_directories and not _is_whiteout(seen):
+                    raise Conflict(f"cannot overwrite non-directory {shown(path)} with directory") from None
                 self._vacate(above, name)
                 os.mkdir(name, 0o700, dir_fd=above.fd)
         fd = os.open(name, OPEN_DIRECTORY, dir_fd=above.fd)

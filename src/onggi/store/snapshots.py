@@ -130,6 +130,10 @@ class Snapshots:
             lock.share()
             return Held(stack.pop_all(), snapshot, lock, tuple(lowers), upper, work)
 
+    def share(self, key: str, *, timeout_s: float = RELEASE_TIMEOUT_S) -> Lock:
+        """Keep it from being released while others mount it too; for who has a descriptor of such a mount."""
+        return self._lock(key, timeout_s, shared=True)
+
     def is_released(self, key: str) -> bool:
         """Tell whether nobody mounts it; takes nothing."""
         return not self._root.locks("snapshots").probe(key)

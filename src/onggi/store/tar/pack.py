@@ -14,6 +14,8 @@ archive stays readable, and refused at its end.
 import errno
 import hashlib
 import stat
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -27,6 +29,7 @@ from onggi.host.xattrs import belongs_to_image, read_xattrs
 from onggi.spec.digest import DiffID
 
 from .entry import LIMITS, Entry, Kind, Limits
+from .fields import BLOCK
 from .paths import OPAQUE, WHITEOUT, check_bounds
 from .pax import SECOND_NS
 from .unpack import Marks
@@ -61,10 +64,11 @@ def write_all(sink: Sink, data: bytes | memoryview) -> None:
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """How large the archive became."""
+    """How large the archive became; `extended_bytes` of it are headers for what ustar has no room for."""
 
     entries: int
     size_bytes: int
+    extended_bytes: int = 0
 
 
 class Hashing:
@@ -143,8 +147,10 @@ class _Packing:
         self, sink: Sink, limits: Limits, *, marks: Marks | None, prefix: bytes, epoch: int | None, no_xdev: bool
     ) -> None:
         self.entries = 0
+        self.extended_bytes = 0
         self.out = _Out(sink)
         self.torn: bytes | None = None
+        self.at = b"/"
         self._limits = limits
         self._overlay = f"{marks}.overlay.".encode() if marks else None
         self._prefix = prefix
@@ -155,11 +161,16 @@ class _Packing:
         self._links_bytes = 0
 
     def directory(self, directory: Directory) -> None:
+        self.at = directory.path or b"/"
         path = self._prefix + directory.path
         self._describe(directory, path)
         inside = path + b"/" if path and path[-1:] != b"/" else path
         for name, regular in directory.files:
             self._file(directory.fd, name, inside + name, regular)
+
+    def single(self, directory: int, file: bytes, name: bytes) -> None:
+        self.at = file
+        self._file(directory, file, name, regular=True)
 
     def mounted(self, path: bytes) -> None:
         """Write an empty directory in the place of one on which something is mounted."""
@@ -290,6 +301,7 @@ class _Packing:
         header = encode_header(entry)
         if len(header) > self._limits.header_bytes:
             raise InvalidArgument(f"{shown(entry.name)} has more extended attributes than an archive can hold")
+        self.extended_bytes += len(header) - BLOCK
         self.out.put(header)
 
 
@@ -323,6 +335,12 @@ def pack_tree(
     return _pack(root, _Packing(sink, limits, marks=None, prefix=below, epoch=epoch, no_xdev=no_xdev), limits)
 
 
+def pack_file(directory: int, file: bytes, sink: Sink, *, name: bytes, limits: Limits = LIMITS) -> Packed:
+    """Write one name of a directory, which is no directory itself; in the archive it is called `name`."""
+    packing = _Packing(sink, limits, marks=None, prefix=b"", epoch=None, no_xdev=False)
+    return _written(packing, [partial(packing.single, directory, file, name)])
+
+
 def hash_layer(
     root: int, *, marks: Marks = "trusted", limits: Limits = LIMITS, epoch: int | None = None
 ) -> tuple[DiffID, Packed]:
@@ -333,15 +351,18 @@ def hash_layer(
 
 
 def _pack(root: int, packing: _Packing, limits: Limits) -> Packed:
-    at = b"/"
+    walked = walk(root, max_entries=limits.entries, no_xdev=packing.no_xdev, mounted=packing.mounted)
+    return _written(packing, (partial(packing.directory, directory) for directory in walked))
+
+
+def _written(packing: _Packing, parts: Iterable[Callable[[], None]]) -> Packed:
     try:
-        for directory in walk(root, max_entries=limits.entries, no_xdev=packing.no_xdev, mounted=packing.mounted):
-            at = directory.path or b"/"
-            packing.directory(directory)
+        for part in parts:
+            part()
         packing.out.put(END)
         packing.out.flush()
     except OSError as error:
-        raise explain_oserror(error, "pack the directory", shown(at)) from None
+        raise explain_oserror(error, "pack", shown(packing.at)) from None
     if packing.torn is not None:
         raise FailedPrecondition(f"{shown(packing.torn)} became shorter while it was read; stop what writes to it")
-    return Packed(entries=packing.entries, size_bytes=packing.out.size_bytes)
+    return Packed(entries=packing.entries, size_bytes=packing.out.size_bytes, extended_bytes=packing.extended_bytes)

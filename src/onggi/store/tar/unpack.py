@@ -54,6 +54,7 @@ class _Unpacking:
         self.size_bytes = 0
         self.skipped_devices = 0
         self.owner: tuple[int, int] | None = None
+        self.keep_root = False
         self._reader = reader
         self._planter = planter
         self._limits = limits
@@ -76,6 +77,8 @@ class _Unpacking:
 
     def _one(self, entry: Entry) -> None:
         path = clean(entry.name, self._limits)
+        if not path and self.keep_root and entry.kind is Kind.DIRECTORY:
+            return
         if self._layer and WHITEOUT in path and self._mark(path):
             return
         if entry.xattrs or self.owner:
@@ -167,11 +170,13 @@ def unpack_tree(
     owner: tuple[int, int] | None = None,
     replace_directories: bool = True,
     keep_directory_links: bool = False,
+    keep_root: bool = False,
 ) -> Unpacked:
     """Unpack an uncompressed tar over what is in `root`, with no name that means something else.
 
     `owner`: everything belongs to these ids. `replace_directories=False`: Conflict
-    where something that is no directory would replace one (`cp`).
+    where something that is no directory would replace one, or the reverse (`cp`).
+    `keep_root`: `root` itself stays as it is, whatever the archive says of it.
     `keep_directory_links`: a symbolic link to a directory stays where the archive
     has a directory (packages on a merged /usr). The rest is as in `unpack_layer`.
     """
@@ -179,7 +184,7 @@ def unpack_tree(
         root, owners=owners, replace_directories=replace_directories, keep_directory_links=keep_directory_links
     ) as planter:
         unpacking = _Unpacking(TarReader(stream, limits=limits), planter, limits, layer=False, devices=devices)
-        unpacking.owner = owner
+        unpacking.owner, unpacking.keep_root = owner, keep_root
         unpacking.all()
         return _result(unpacking, planter)
 
