@@ -96,7 +96,7 @@ def test_inspect_of_a_kind(shared: Home) -> None:
     done = shared.onggi("inspect", "--type", "container", IMAGE)
     assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", f"onggi: No such container: {IMAGE}\n")
     done = shared.onggi("inspect", "nobody")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", "onggi: Error: No such object: nobody\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", "onggi: No such object: nobody\n")
     done = shared.onggi("inspect", "--type", "odd", "alive")
     assert done.returncode == 1
     assert 'unknown type: "odd": must be one of "container"' in done.stderr

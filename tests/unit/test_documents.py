@@ -68,7 +68,7 @@ def test_what_was_asked_for() -> None:
     document = host_config(
         init=True,
         privileged=True,
-        cap_add=("NET_ADMIN",),
+        cap_add=("net_admin", "all"),
         groups=("audio",),
         volumes_from=("other:ro",),
         no_new_privileges=True,
@@ -93,7 +93,7 @@ def test_what_was_asked_for() -> None:
     expected = {
         "Init": True,
         "Privileged": True,
-        "CapAdd": ["NET_ADMIN"],
+        "CapAdd": ["CAP_NET_ADMIN", "ALL"],
         "GroupAdd": ["audio"],
         "VolumesFrom": ["other:ro"],
         "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "systempaths=unconfined"],
@@ -215,7 +215,8 @@ DOCUMENT: dict[str, Any] = {
         ("{{.Config.Labels.a}} {{.Config.Labels.b}} {{index .Config.Labels \"b\"}}", "b <no value> "),
         ("{{.HostConfig.CapAdd}} {{len .HostConfig.CapAdd}} {{json .HostConfig.CapAdd}}", "[] 0 null"),
         ("{{.Config.Volumes}} {{json .Config.Volumes}} {{.Config.Volumes.x}}", "map[] null <no value>"),
-        ("{{.HostConfig.PidsLimit}} {{if .HostConfig.PidsLimit}}x{{end}}", "<no value> "),
+        ("{{.HostConfig.PidsLimit}}{{if .HostConfig.PidsLimit}}x{{end}} {{json .HostConfig.PidsLimit}}", "<nil> null"),
+        ("{{eq .HostConfig.PidsLimit nil}} {{ne .State.Health nil}} {{.Config.Healthcheck}}", "true false <nil>"),
         ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
         ("{{.Config.ExposedPorts}} {{.Config.StopSignal}}|{{.HostConfig.Tmpfs}}", "map[] |map[]"),
         ("{{json .State}} {{json .Config.Labels}}", '{"ExitCode":0} {"a":"b"}'),

@@ -21,7 +21,7 @@ _MAPS: Final = frozenset(
 _POINTERS: Final = frozenset(
     {"PidsLimit", "Init", "MemorySwappiness", "IPAMConfig", "Health", "Healthcheck", "StopTimeout"}
 )
-"""Fields where null is no empty list."""
+"""Fields where null is a pointer to nothing, and no empty list."""
 
 _SILENT: Final[dict[str, dict[str, Any]]] = {
     "Config": {"ExposedPorts": None, "Healthcheck": None, "StopSignal": "", "StopTimeout": None, "Shell": None},
@@ -87,7 +87,7 @@ def _report(state: State, failures: Sequence[Exception]) -> int:
 
 def typed(value: Any, name: str = "") -> Any:
     """Give a document the types that templates tell apart: maps, and lists and maps that are not there."""
-    from onggi.cli.template import Map, NilList, NilMap, Object
+    from onggi.cli.template import NIL, Map, NilList, NilMap, Object
 
     if isinstance(value, dict):
         items = {key: typed(item, key) for key, item in value.items()}
@@ -96,6 +96,6 @@ def typed(value: Any, name: str = "") -> Any:
         return Object(items, {key: typed(item, key) for key, item in _SILENT.get(name, {}).items()})
     if isinstance(value, list | tuple):
         return [typed(item) for item in value]
-    if value is None and name not in _POINTERS:
-        return NilMap() if name in _MAPS else NilList()
+    if value is None:
+        return NIL if name in _POINTERS else NilMap() if name in _MAPS else NilList()
     return value

@@ -69,11 +69,7 @@ def parse_filters(texts: Iterable[str], known: Collection[str]) -> Filters:
     for text in texts:
         if not text:
             continue
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(
-                f'invalid argument "{text}" for "-f, --filter" flag: bad format of filter (expected name=value)'
-            )
+        name, _, value = text.partition("=")
         name, value = name.strip().lower(), value.strip()
         if name not in known:
             raise InvalidArgument(f"invalid filter '{name}'")
@@ -84,4 +80,12 @@ def parse_filters(texts: Iterable[str], known: Collection[str]) -> Filters:
 def filter_option(known: Collection[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command `--filter`: the argument `filters`, which `parse_filters` reads."""
     help = f"Show only what this is true of, NAME=VALUE; the names are {', '.join(sorted(known))}"
-    return click.option("-f", "--filter", "filters", multiple=True, metavar="FILTER", help=help)
+    return click.option("-f", "--filter", "filters", multiple=True, metavar="FILTER", help=help, callback=_check_form)
+
+
+def _check_form(ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        if text and "=" not in text:
+            problem = "bad format of filter (expected name=value)"
+            raise click.UsageError(f'invalid argument "{text}" for "-f, --filter" flag: {problem}', ctx)
+    return texts

@@ -28,8 +28,8 @@ def host_config_document(request: ContainerRequest, facts: Facts) -> dict[str, A
         "VolumeDriver": "",
         "VolumesFrom": list(request.volumes_from) or None,
         "ConsoleSize": list(request.console_size or (0, 0)),
-        "CapAdd": list(request.cap_add) or None,
-        "CapDrop": list(request.cap_drop) or None,
+        "CapAdd": _capabilities(request.cap_add) or None,
+        "CapDrop": _capabilities(request.cap_drop) or None,
         "CgroupnsMode": cgroup_namespace_of(request, facts),
         "Dns": list(request.dns),
         "DnsOptions": list(request.dns_options),
@@ -45,11 +45,11 @@ def host_config_document(request: ContainerRequest, facts: Facts) -> dict[str, A
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "SecurityOpt": _security_options(request) or None,
-        **({"Tmpfs": tmpfs} if tmpfs else {}),
+        **({"Tmpfs": dict(sorted(tmpfs.items()))} if tmpfs else {}),
         "UTSMode": request.uts,
         "UsernsMode": "",
         "ShmSize": request.shm_bytes,
-        **({"Sysctls": request.sysctls} if request.sysctls else {}),
+        **({"Sysctls": dict(sorted(request.sysctls.items()))} if request.sysctls else {}),
         "Runtime": "onggi",
         "Isolation": "",
         **_resources_document(request),
@@ -132,6 +132,12 @@ def _security_options(request: ContainerRequest) -> list[str]:
         *([] if request.seccomp is None else [f"seccomp={request.seccomp}"]),
         *(["systempaths=unconfined"] if request.unmask_system_paths else []),
     ]
+
+
+def _capabilities(names: Sequence[str]) -> list[str]:
+    """Write names as the kernel has them."""
+    upper = [name.upper() for name in names]
+    return [name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in upper]
 
 
 def _throttles(items: Sequence[ThrottleRequest]) -> list[dict[str, Any]]:

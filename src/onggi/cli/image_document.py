@@ -1,6 +1,6 @@
 """The document that `image inspect` prints: Docker's names, what Onggi knows."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -10,7 +10,8 @@ from onggi.spec.digest import DiffID
 from onggi.spec.image_config import ContainerConfig
 from onggi.spec.reference import parse_reference
 
-NEVER = "0001-01-01T00:00:00Z"
+_MAPS: Final = ("ExposedPorts", "Labels", "Volumes")
+NEVER: Final = "0001-01-01T00:00:00Z"
 
 
 def image_document(engine: Engine, ref: str) -> dict[str, Any]:
@@ -63,4 +64,5 @@ def config_document(config: ContainerConfig) -> dict[str, Any]:
         "OnBuild": None,
         "Labels": None,
     }
-    return {**document, **known}
+    maps = {name: dict(sorted(known[name].items())) for name in _MAPS if known.get(name)}
+    return {**document, **known, **maps}

@@ -1,6 +1,7 @@
 """Commands that show images: images, history, inspect."""
 
 import time
+from typing import Final
 
 import click
 
@@ -11,6 +12,10 @@ from onggi.cli.documents import FORMAT_HELP, show_documents
 from onggi.cli.filters import filter_option, parse_filters
 from onggi.cli.image_document import image_document
 from onggi.cli.listing import Listing, listing_options, render_listing
+
+_VERBS: Final = frozenset(
+    {"bootstrap", "build", "history", "import", "inspect", "list", "load", "ls", "prune", "rm", "save", "tag"}
+)
 
 
 @click.command(cls=Command)
@@ -56,6 +61,8 @@ def images(
         raw_quiet="image_id: {{.ID}}",
     )
     state.caller.out(render_listing(listing, format=format, quiet=quiet, as_json=as_json))
+    if not found and repository in _VERBS and click.get_current_context().info_name == "images":
+        state.caller.err(f'\nNo images found matching "{repository}": did you mean "onggi image {repository}"?\n')
     return 0
 
 

@@ -44,7 +44,7 @@ def _image_or_volume(engine: Engine, ref: str, kind: str | None) -> dict[str, An
     except NotFound:
         if kind is not None:
             raise
-        raise NotFound(f"Error: No such object: {ref}") from None
+        raise NotFound(f"No such object: {ref}") from None
 
 
 def container_document(engine: Engine, ref: str, *, size: bool = False) -> dict[str, Any]:

@@ -17,14 +17,15 @@ _NOWHERE: Final[dict[str, Any]] = {
     "IPv6Gateway": "",
     "MacAddress": "",
 }
-_MEMBER: Final[dict[str, Any]] = {
-    "IPAMConfig": None,
-    "Links": None,
-    "Aliases": None,
-    "DriverOpts": None,
-    "NetworkID": "",
-    "DNSNames": None,
+_NEVER: Final[dict[str, Any]] = {
+    "HairpinMode": False,
+    "LinkLocalIPv6Address": "",
+    "LinkLocalIPv6PrefixLen": 0,
+    "SecondaryIPAddresses": None,
+    "SecondaryIPv6Addresses": None,
 }
+"""What Docker still shows, and hardly anything ever sets."""
+_MEMBER: Final = ("Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen")
 
 
 def network_document(
@@ -36,8 +37,8 @@ def network_document(
     """
     sandbox = {"SandboxID": "", "SandboxKey": f"/proc/{pid}/ns/net" if pid else ""}
     if settings is None:
-        networks = {} if network.startswith("container:") else {network: {**_MEMBER, **_NOWHERE}}
-        return {"Bridge": "", **sandbox, "Ports": {}, **_NOWHERE, "Networks": networks}
+        networks = {} if network.startswith("container:") else {network: _member(_NOWHERE)}
+        return {"Bridge": "", **sandbox, "Ports": {}, **_NEVER, **_NOWHERE, "Networks": networks}
     place = {
         **_NOWHERE,
         "Gateway": settings.gateway4,
@@ -48,13 +49,34 @@ def network_document(
         "IPv6Gateway": settings.gateway6,
         "MacAddress": settings.mac,
     }
-    member = {**_MEMBER, **place}
     ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed)
     for port in settings.ports:
         where = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
         key = f"{port.container_port}/{port.protocol}"
         ports[key] = [*(ports.get(key) or ()), where]
-    return {"Bridge": settings.bridge, **sandbox, "Ports": ports, **place, "Networks": {settings.network: member}}
+    return {
+        "Bridge": settings.bridge,
+        **sandbox,
+        "Ports": dict(sorted(ports.items())),
+        **_NEVER,
+        **place,
+        "Networks": {settings.network: _member(place)},
+    }
+
+
+def _member(place: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "MacAddress": place["MacAddress"],
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": "",
+        "EndpointID": "",
+        **{name: place[name] for name in _MEMBER},
+        "DNSNames": None,
+    }
 
 
 def bindings_document(request: ContainerRequest) -> dict[str, list[dict[str, str]]]:

@@ -50,9 +50,9 @@ def ps(
 ) -> int:
     """List containers."""
     wanted = parse_filters(filters, FILTERS)
-    if quiet and format and format != "raw":
+    if quiet and format:
         state.caller.err("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
-        format = ""
+        format = format if format == "raw" else ""
     sized = size or needs(format, "Size")
     engine, now_ns = state.engine, time.time_ns()
     found = [

@@ -10,6 +10,6 @@ bounded.
 """
 
 from onggi.cli.template.evaluate import Template, parse_template
-from onggi.cli.template.values import Map, Method, NilList, NilMap, Object, Row, TemplateError
+from onggi.cli.template.values import NIL, Map, Method, NilList, NilMap, Object, Row, TemplateError
 
-__all__ = ["Map", "Method", "NilList", "NilMap", "Object", "Row", "Template", "TemplateError", "parse_template"]
+__all__ = ["NIL", "Map", "Method", "NilList", "NilMap", "Object", "Row", "Template", "TemplateError", "parse_template"]

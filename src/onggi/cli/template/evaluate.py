@@ -12,6 +12,7 @@ from onggi.cli.template.values import (
     MAX_OUTPUT,
     Map,
     Method,
+    Nil,
     Object,
     OperationError,
     Row,
@@ -322,7 +323,7 @@ class _Execution:
                     raise self._error(f"indirection through explicit nil in {node}")
                 receiver = self._operand(dot, node.node)
         kind = type_name(receiver)
-        if receiver is None and not self._lenient:
+        if not self._lenient and (receiver is None or isinstance(receiver, Nil)):
             raise self._error(f"nil data; no entry for key {quote(names[0])}")
         for name, following in zip(names, [*names[1:], None], strict=True):
             self._node = node
@@ -330,7 +331,9 @@ class _Execution:
             if following is None:
                 return self._field(dot, name, kind, node, arguments, final, receiver)
             receiver = self._field(dot, name, kind, node, (), _MISSING, receiver)
-            if receiver is None and isinstance(holder, dict) and not isinstance(holder, Map):
+            if isinstance(receiver, Nil) and name not in holder:
+                raise self._error(f"map has no entry for key {quote(name)}")
+            if isinstance(receiver, Nil) or (receiver is None and isinstance(holder, dict) and name in holder):
                 raise self._error(f"nil pointer evaluating interface {{}}.{following}")
             kind = "string" if isinstance(holder, Map) and holder.zero == "" else "interface {}"
         return None

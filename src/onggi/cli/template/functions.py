@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from onggi.cli.template.printf import sprint, sprintf, sprintln
 from onggi.cli.template.values import (
     Map,
+    Nil,
     NilList,
     NilMap,
     Object,
@@ -124,14 +125,18 @@ def _eq(first: object, *others: object) -> bool:
 
 def _is_equal(first: object, other: object) -> bool:
     if _basic(first) != _basic(other):
-        if first is not None and other is not None:
+        if _is_something(first) and _is_something(other):
             raise OperationError(f"incompatible types for comparison: {type_name(first)} and {type_name(other)}")
         return False
     if _basic(first):
         return first == other
-    if first is None or other is None:
-        return all(value is None or isinstance(value, NilList | NilMap) for value in (first, other))
+    if not _is_something(first) or not _is_something(other):
+        return all(value is None or isinstance(value, Nil | NilList | NilMap) for value in (first, other))
     raise OperationError(f"non-comparable type {to_text(other)}: {type_name(other)}")
+
+
+def _is_something(value: object) -> bool:
+    return value is not None and not isinstance(value, Nil)
 
 
 def _ne(first: object, other: object) -> bool:

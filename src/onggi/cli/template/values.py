@@ -2,9 +2,10 @@
 
 None bool int float str          as they are; texts count in bytes where Go's do
 list                             a slice, of texts where all are
-dict                             an object: a name that it does not have is an error
+dict, Object                     an object: a name that it does not have is an error
 Map                              a Go map: a key that it does not have is nothing
 Row                              an object of a list, with methods
+NIL                              a pointer to nothing
 """
 
 import math
@@ -51,6 +52,17 @@ class NilMap(Map):
 
 class NilList(list[Any]):
     """A slice that was never made: empty, and null in JSON."""
+
+
+class Nil:
+    """A pointer to nothing."""
+
+    def __bool__(self) -> bool:
+        """Be false."""
+        return False
+
+
+NIL: Final = Nil()
 
 
 class Object(dict[str, Any]):
@@ -114,7 +126,7 @@ def is_true(value: object) -> bool:
 def to_text(value: object) -> str:
     """Print a value as %v does."""
     match value:
-        case None:
+        case None | Nil():
             return "<nil>"
         case bool():
             return "true" if value else "false"
@@ -176,7 +188,7 @@ _JSON_SHORT: Final = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": 
 
 def _json(value: object, *, html: bool) -> Iterator[str]:
     match value:
-        case None | NilList() | NilMap():
+        case None | Nil() | NilList() | NilMap():
             yield "null"
         case bool():
             yield "true" if value else "false"
