@@ -124,7 +124,7 @@ class Demo:
         self.onggi("ps")
         self.onggi("logs", CONTAINER)
         self.onggi("exec", CONTAINER, "sh", "-c", "echo from inside > /app/note.txt; ls -l /app; id")
-        self.onggi("stats", CONTAINER)
+        self.onggi("stats", "--no-stream", CONTAINER)
         self.onggi("top", CONTAINER)
         self.onggi("history", "guide")
         self.onggi("image", "inspect", "-f", "{{range .RootFS.Layers}}{{println .}}{{end}}", "guide")
@@ -270,31 +270,25 @@ def fetch(url: str) -> str:
 
 def explain_host() -> None:
     """Say what a host lacks on which no container runs, and what would work."""
-    facts = json.loads(subprocess.run([ONGGI, "info", "--facts"], capture_output=True, check=False).stdout or "{}")
-    mapped = Path("/proc/self/uid_map").read_text().split()[2:] != ["4294967295"]
-    missing = [
-        text
-        for lacks, text in (
-            (os.geteuid() != 0, f"root (this is uid {os.geteuid()}): sudo ./run demo"),
-            (mapped, "the machine's own root, for this is a user namespace: run it outside"),
-            (
-                not facts.get("capabilities", 0) >> CAP_SYS_ADMIN & 1,
-                "CAP_SYS_ADMIN: run it on the host itself, or give the container that this seems to be --privileged",
-            ),
-            (
-                "\toverlay\n" not in Path("/proc/filesystems").read_text(),
-                "overlayfs: modprobe overlay",
-            ),
-            (
-                not facts.get("cgroup", {}).get("controllers"),
-                "cgroups: mount -t cgroup2 none /sys/fs/cgroup",
-            ),
-        )
-        if lacks
-    ]
     say("\nThis host lacks what containers need:")
-    say("\n".join(f"  {text}" for text in missing or ("what the sentence above says",)))
-    say("What works all the same: onggi run --explain hello, onggi info --facts, onggi plan BUNDLE.")
+    say("\n".join(f"  {text}" for text in list(missing()) or ["what Onggi says above"]))
+    say("What works all the same: onggi info --facts, and onggi plan BUNDLE --facts FILE for another host.")
+
+
+def missing() -> Iterator[str]:
+    """List what a host lacks, each with what would work."""
+    if os.geteuid() != 0:
+        yield f"root (this is uid {os.geteuid()}): sudo ./run demo"
+        return
+    facts = json.loads(subprocess.run([ONGGI, "info", "--facts"], capture_output=True, check=False).stdout or "{}")
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        yield "the machine's own root, for this is a user namespace: run it outside"
+    if not facts.get("capabilities", 0) >> CAP_SYS_ADMIN & 1:
+        yield "CAP_SYS_ADMIN: run it on the host itself, or make the container that this seems to be --privileged"
+    elif "\toverlay\n" not in Path("/proc/filesystems").read_text():
+        yield "overlayfs: modprobe overlay"
+    if not facts.get("cgroup", {}).get("controllers"):
+        yield "cgroups: mount -t cgroup2 none /sys/fs/cgroup"
 
 
 # -- words -----------------------------------------------------------------------------------------

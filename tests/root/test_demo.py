@@ -91,4 +91,6 @@ def test_a_host_that_lacks_a_power(around: tuple[str, ...], lacks: str, home: Ho
     said = done.stdout.partition("containers need:\n")[2].splitlines()
     assert said[0].startswith(f"  {lacks}"), done.stdout
     assert len(said) == 2, "one reason, then what works all the same"
-    assert said[-1] == "What works all the same: onggi run --explain hello, onggi info --facts, onggi plan BUNDLE."
+    assert (
+        said[-1] == "What works all the same: onggi info --facts, and onggi plan BUNDLE --facts FILE for another host."
+    )

@@ -13,7 +13,7 @@ from onggi.plan.container import Supervision, plan_container
 from onggi.plan.explain import explain_plan
 from onggi.plan.facts import Facts
 from onggi.plan.rootfs import Directory
-from onggi.spec.runtime import parse_spec
+from onggi.spec.runtime import Linux, parse_spec
 
 
 def register(cli: Group) -> None:
@@ -41,6 +41,9 @@ def plan(state: State, /, bundle: str, facts_file: str | None) -> int:
     if spec.root is None:
         raise InvalidArgument(f"{directory}/config.json has no root")
     root = os.path.normpath(os.path.join(directory, spec.root.path))
+    linux = spec.linux or Linux()
+    if not linux.cgroups_path:
+        spec = msgspec.structs.replace(spec, linux=msgspec.structs.replace(linux, cgroups_path="/onggi/<id>"))
     supervision = Supervision(run_directory="/run/onggi/containers/<id>")
     state.caller.out(explain_plan(plan_container(spec, Directory(path=root), supervision, facts, bundle=directory)))
     return 0
