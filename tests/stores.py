@@ -73,7 +73,7 @@ class Store:
             os.fspath(path), files=self.files, clock_ns=clock_ns or Clock(), new_id=new_id, boot_id=boot_id
         )
         made = forms(self.files) if forms else {"directory": DirectoryForm(self.files, toy_unpack, toy_diff_id)}
-        self.events = Events(self.root.place("events.sqlite"), self.files, make_room=self.root.make_room)
+        self.events = Events(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root)
         self.layers = Layers(self.root, self.content, made, next(iter(made)))
@@ -91,7 +91,7 @@ class Store:
             self.leases,
             self.unsynced,
             self.sweeper,
-            (self.root.db, self.events.db),
+            (self.root.db,),
         )
 
     def __enter__(self) -> Self:
@@ -105,7 +105,6 @@ class Store:
     def close(self) -> None:
         """Close the databases."""
         self.root.db.close()
-        self.events.db.close()
 
 
 def toy_unpack(tar: BinaryIO, directory: int) -> int:

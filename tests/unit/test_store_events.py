@@ -1,22 +1,22 @@
 """Events: in order, found by time and kind, never more than are kept."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from onggi.host.files import Files
 from onggi.store import events
 from onggi.store.events import Event, Events
+from tests.stores import Store
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Events]:
     """Give an empty log."""
-    made = Events(f"{tmp_path}/events.sqlite", Files())
-    yield made
-    made.db.close()
+    with Store(tmp_path) as store:
+        yield store.events
 
 
 def event(time_ns: int, action: str = "start", type: str = "container", actor: str = "a") -> Event:
@@ -30,6 +30,13 @@ def test_what_is_appended_is_read_in_order(log: Events) -> None:
     seen = log.read()
     assert [(item.id, item.time_ns, item.action) for item in seen] == [(1, 5, "start"), (2, 3, "die"), (3, 5, "pull")]
     assert seen[0].attributes == {"name": "é\n"}
+
+
+def test_what_is_no_text_is_kept_as_such(log: Events) -> None:
+    bad = os.fsdecode(b"\xff")
+    log.append(Event(time_ns=1, type="container", action=f"exec_start: {bad}", actor="a", attributes={bad: f"x{bad}"}))
+    (seen,) = log.read()
+    assert (seen.action, seen.attributes) == ("exec_start: \ufffd", {"\ufffd": "x\ufffd"})
 
 
 def test_a_part_is_read_by_time_id_and_kind(log: Events) -> None:

@@ -24,7 +24,6 @@ def register(cli: Group) -> None:
     image.add_command(build)
     builder = Group("builder", help="Manage builds")
     builder.add_command(build)
-    builder.add_command(prune)
     cli.add_command(builder)
 
 
@@ -173,18 +172,3 @@ def _write(path: str, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise NotFound(f"cannot write {path}: {(error.strerror or '').lower()}") from None
-
-
-@click.command(cls=Command)
-@click.option("-f", "--force", is_flag=True, help="Do not ask")
-@pass_state
-def prune(state: State, /, force: bool) -> int:
-    """Forget the build cache, and remove the layers that nothing else needs."""
-    if not force and state.caller.terminal[0]:
-        state.caller.err("WARNING! This will remove the whole build cache. Are you sure you want to continue? [y/N] ")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            return 0
-    count = state.engine.builds.cache.prune()
-    collected = state.engine.images.collect()
-    state.caller.out(f"{count} steps forgotten, {len(collected.layers)} layers removed\n")
-    return 0

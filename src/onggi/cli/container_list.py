@@ -76,7 +76,7 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
 
     def id(self) -> str:
         """Its id."""
-        return self.container.id.short if self.truncate else self.container.id
+        return self.container.id.short if self.truncate else str(self.container.id)
 
     def image_name(self) -> str:
         """What it was made from; the id, where the name stands for another image by now."""

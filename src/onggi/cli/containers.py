@@ -63,8 +63,7 @@ def restart(state: State, /, containers: tuple[str, ...], name: str | None, time
     facts = caller.facts(engine.system.facts)
 
     def again(ref: str) -> Container:
-        engine.containers.stop(ref, timeout_s=timeout, number=number)
-        return engine.containers.start(ref, spawn=caller.spawn, facts=facts)
+        return engine.containers.restart(ref, timeout_s=timeout, number=number, spawn=caller.spawn, facts=facts)
 
     return each(state, containers, again)
 

@@ -24,6 +24,10 @@ class Filters:
         """Whether a filter of this name was given."""
         return name in self._fields
 
+    def names(self) -> tuple[str, ...]:
+        """Give the names of the filters that were given."""
+        return tuple(self._fields)
+
     def values(self, name: str) -> tuple[str, ...]:
         """Give the values of a filter in the order in which they were given; none without it."""
         return self._fields.get(name, ())

@@ -13,7 +13,10 @@ from onggi.cli.caller import LocalCaller
 from onggi.cli.warm import leave_warm
 from onggi.engine.assemble import Engine
 
-_MODULES: Final = ("containers", "images", "volumes", "build", "bootstrap", "system", "completion")
+_MODULES: Final = (
+    *("containers", "images", "volumes", "build", "bootstrap", "system"),
+    *("events", "disk_usage", "pruning", "completion"),
+)
 _QUICK: Final = {
     "build": "build.build",
     "create": "running.create",

@@ -68,7 +68,7 @@ def _readable(value: object) -> object:
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if isinstance(value, dict):
         return {_readable(key): _readable(item) for key, item in value.items()}
-    return [_readable(item) for item in value] if isinstance(value, list) else value
+    return [_readable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def age(then_ns: int, now_ns: int) -> str:

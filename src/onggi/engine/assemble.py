@@ -14,7 +14,7 @@ from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.host.machine import read_boot_id
 from onggi.host.paths import make_private_directory
-from onggi.store import containers, content, images, layers, leases, networks, snapshots, unsynced, volumes
+from onggi.store import containers, content, events, images, layers, leases, networks, snapshots, unsynced, volumes
 from onggi.store.check import Checker
 from onggi.store.gc import Collector
 from onggi.store.root import StateRoot
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onggi.engine.builds import Builds
     from onggi.engine.containers import Containers
     from onggi.engine.folding import Folding
+    from onggi.engine.pruning import Pruning
     from onggi.engine.system import System
     from onggi.engine.volumes import Volumes
     from onggi.host.http import Proxies
@@ -101,6 +102,13 @@ class Engine:
 
         return Builds(self._context, self.images)
 
+    @cached_property
+    def pruning(self) -> "Pruning":
+        """What clears out things that are not used."""
+        from onggi.engine.pruning import Pruning
+
+        return Pruning(self._context, self.containers)
+
     def bootstrap(self, *, tell: "Tell", proxies: "Proxies | None" = None, keyring: bytes | None = None) -> "Bootstrap":
         """Give what makes base images; progress goes to `tell`. `keyring`: keys of an archive of your own."""
         from onggi.engine.bootstrap import Bootstrap
@@ -109,7 +117,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Load all that short commands need, and look at the host."""
-        _ = self.containers, self.volumes, self.system, self._context.facts
+        _ = self.containers, self.volumes, self.system, self._context.facts, self._context.journal
 
     @property
     def root(self) -> str:
@@ -172,6 +180,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         unsynced=marks,
         collector=Collector(root, held),
         sweeper=sweeper,
+        events=events.Events(root),
     )
 
 

@@ -152,7 +152,9 @@ class Bootstrap:
             rootfs=RootFS(type="layers", diff_ids=(diff_id,)),
             history=(History(created=created, created_by=made),),
         )
-        return context.images.create(print_image_config(config), [layer.id], references=[reference], lease=lease)
+        image = context.images.create(print_image_config(config), [layer.id], references=[reference], lease=lease)
+        context.journal.tagged(image.id, [reference.familiar])
+        return image
 
     def _make_system(
         self,

@@ -109,7 +109,9 @@ class Builds:
                 tell(Note(text=f"[Warning] One or more build-args [{names}] were not consumed"))
             built = self._solve(graph, trees, request, lease, tell, epoch)
             plan = graph.stages[graph.target]
-            return self._export(graph, plan, built, references, lease, epoch)
+            image = self._export(graph, plan, built, references, lease, epoch)
+            context.journal.tagged(image.id, [reference.familiar for reference in references])
+            return image
 
     def _epoch(self, request: BuildRequest) -> int | None:
         text = request.args.get(EPOCH)

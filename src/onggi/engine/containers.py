@@ -27,7 +27,7 @@ from onggi.engine.images import Images
 from onggi.engine.mounting import complete_mounts, fill_volumes, make_bind_sources, new_volumes
 from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.places import Places, container_places
-from onggi.engine.sessions import Session, prepare_session
+from onggi.engine.sessions import PREFIX, Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw, update_limits
@@ -227,6 +227,7 @@ class Containers:
                     context.snapshots.prepare(id, layers, volatile=request.auto_remove)
                 volumes = [mount.source for mount in request.mounts if mount.type == "volume"]
                 context.containers.create(container, volumes=volumes, durable=durable)
+                context.journal.container(container, "create", at_ns=container.created_ns)
         except BaseException:
             # The rows are undone; what was made for them is not.
             for area in ("snapshots", "containers"):
@@ -320,7 +321,12 @@ class Containers:
                 boot_id=context.root.boot_id,
             )
             # Another command's folding may have noticed already that it runs.
-            return context.containers.change(container.id, ("created", "exited", "running"), change)
+            with context.root.db.write():
+                known = context.containers.get(container.id).state == "running"
+                started = context.containers.change(container.id, ("created", "exited", "running"), change)
+                if not known:
+                    context.journal.started(started, request, started.started_ns, attached=client is not None)
+            return started
 
     def _spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
         return self._context.launcher.run(plan, inherited, facts=facts)
@@ -371,13 +377,11 @@ class Containers:
         container = self.get(ref)
         if container.state not in ("running", "paused"):
             raise Conflict(f"container {container.id} is not running")
-        self._send(container, number)
+        with Attachment.connect(self._context.run_directory(container.id)) as attachment:
+            self._context.journal.container(container, "kill", more={"signal": str(number)})
+            attachment.send_signal(number)
         if number == signal.SIGKILL and container.state == "paused":
             thaw(self._cgroups(container))
-
-    def _send(self, container: Container, number: int) -> None:
-        with Attachment.connect(self._context.run_directory(container.id)) as attachment:
-            attachment.send_signal(number)
 
     def stop(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> None:
         """Ask a container to end, and kill it after `timeout_s` (its own, else 10; -1 waits for ever)."""
@@ -394,6 +398,7 @@ class Containers:
             self.unpause(container.id)
         for attempt, patience in ((number, timeout_s), (signal.SIGKILL, _KILL_TIMEOUT_S)):
             if self._end(container, attempt, patience):
+                self._context.journal.container(container, "stop")
                 return
         raise _undying(container)
 
@@ -404,6 +409,7 @@ class Containers:
         """
         try:
             with Attachment.connect(self._context.run_directory(container.id)) as attachment:
+                self._context.journal.container(container, "kill", more={"signal": str(number)})
                 attachment.send_signal(number)
                 if number == signal.SIGKILL:
                     with suppress(OnggiError):  # its cgroup may be gone already
@@ -416,11 +422,21 @@ class Containers:
         self._folding.fold(container.id, wait=True)
         return True
 
-    def restart(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> Container:
+    def restart(
+        self,
+        ref: str,
+        *,
+        timeout_s: int | None = None,
+        number: int | None = None,
+        spawn: Spawn | None = None,
+        facts: Facts | None = None,
+    ) -> Container:
         """Stop a container where it runs, and start it."""
         container = self.get(ref)
         self.stop(container.id, timeout_s=timeout_s, number=number)
-        return self.start(container.id)
+        started = self.start(container.id, spawn=spawn, facts=facts)
+        self._context.journal.container(started, "restart")
+        return started
 
     def pause(self, ref: str) -> None:
         """Freeze all processes of a container."""
@@ -436,7 +452,7 @@ class Containers:
                 if self._pids_of(container):
                     raise
                 raise Conflict(f"container {container.id} is not running") from None
-            self._context.containers.change(container.id, ("running",), Change(state="paused"))
+            self._change(container, Change(state="paused"), "pause")
 
     def unpause(self, ref: str) -> None:
         """Let a paused container go on."""
@@ -446,11 +462,21 @@ class Containers:
             if container.state != "paused":
                 raise Conflict(f"Container {ref} is not paused")
             thaw(self._cgroups(container))
-            self._context.containers.change(container.id, ("paused",), Change(state="running"))
+            self._change(container, Change(state="running"), "unpause")
+
+    def _change(self, container: Container, change: Change, action: str, *, durable: bool = False) -> None:
+        """Change what nobody else has changed meanwhile, and write the event that it is."""
+        with self._context.root.db.write(durable=durable):
+            changed = self._context.containers.change(container.id, (container.state,), change, durable=durable)
+            self._context.journal.container(changed, action)
 
     def rename(self, ref: str, name: str) -> None:
         """Give a container another name."""
-        self._context.containers.rename(self.get(ref).id, name)
+        context, id = self._context, self.get(ref).id
+        with context.root.db.write(durable=True):
+            old = context.containers.get(id).name
+            context.containers.rename(id, name)
+            context.journal.container(context.containers.get(id), "rename", more={"oldName": f"/{old}"})
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container that does not run, or with `force` any; `volumes` takes its anonymous ones along."""
@@ -493,7 +519,9 @@ class Containers:
         container = self._require_alive(self.get(ref))
         if container.state == "paused":
             raise Conflict("You cannot attach to a paused container, unpause it first")
-        return Attachment.connect(self._context.run_directory(container.id))
+        attachment = Attachment.connect(self._context.run_directory(container.id))
+        self._context.journal.container(container, "attach")
+        return attachment
 
     def start_session(
         self, ref: str, session: Session, *, client: int | None, spawn: Spawn | None = None, facts: Facts | None = None
@@ -510,16 +538,22 @@ class Containers:
         plan, inherited, run = prepare_session(
             context, container, request, image, session, self._cgroups(container), client=client, facts=facts
         )
+        id = run.rpartition(PREFIX)[2]
+        context.journal.session_started(container, id, session.command)
         try:
             (spawn or self._spawn)(plan, inherited, facts)
-        except BaseException:
+        except BaseException as error:
             context.root.discard(run)
+            if isinstance(error, LaunchFailed):
+                context.journal.session_died(container, id, context.root.clock_ns(), code=error.exit_code)
             raise
         return run
 
     def export(self, ref: str, sink: "Sink") -> None:
         """Write the whole root file system of a container as a tar."""
-        export_container(self._context, self.get(ref), sink)
+        container = self.get(ref)
+        export_container(self._context, container, sink)
+        self._context.journal.container(container, "export")
 
     def changes(self, ref: str) -> Sequence[tuple[str, bytes]]:
         """List what a container has changed about its image: (A added, C changed or D deleted, path)."""
@@ -543,8 +577,7 @@ class Containers:
             ops, notes = plan_update(resources_of(changed, find_devices(changed)), directories, context.facts.cgroup)
             if container.state in ("running", "paused"):
                 update_limits(ops, directories)
-            change = Change(config=print_request(changed))
-            context.containers.change(id, (container.state,), change, durable=True)
+            self._change(container, Change(config=print_request(changed)), "update", durable=True)
         return notes
 
     def commit(
@@ -557,9 +590,14 @@ class Containers:
             self.pause(container.id)
         try:
             reference = parse_reference(name).with_default_tag() if name else None
-            return commit_container(
+            image = commit_container(
                 self._context, container, decode_request(container), reference=reference, author=author, message=message
             )
+            names = [reference.familiar] if reference else []
+            self._context.journal.tagged(image.id, names)
+            more = {"comment": message, "imageID": str(image.id), "imageRef": "".join(names)}
+            self._context.journal.container(container, "commit", more=more)
+            return image
         finally:
             if paused:
                 self.unpause(container.id)

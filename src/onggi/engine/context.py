@@ -2,15 +2,18 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from onggi.engine.journal import Journal
     from onggi.host.files import Files
     from onggi.host.launcher import Launcher
     from onggi.plan.facts import Facts
     from onggi.store.check import Checker
     from onggi.store.containers import Containers
     from onggi.store.content import Content
+    from onggi.store.events import Events
     from onggi.store.gc import Collector
     from onggi.store.images import Images
     from onggi.store.layers import Layers
@@ -49,6 +52,7 @@ class Context:
         unsynced: "Unsynced",
         collector: "Collector",
         sweeper: "Sweeper",
+        events: "Events",
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
@@ -68,8 +72,16 @@ class Context:
         self.unsynced = unsynced
         self.collector = collector
         self.sweeper = sweeper
+        self.events = events
         self._facts = facts
         self._known: Facts | None = None
+
+    @cached_property
+    def journal(self) -> "Journal":
+        """What writes events."""
+        from onggi.engine.journal import Journal
+
+        return Journal(self.root, self.events, self.images)
 
     @property
     def facts(self) -> "Facts":

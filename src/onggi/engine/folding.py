@@ -13,6 +13,7 @@ from onggi.base.errors import FailedPrecondition, NotFound, OnggiError
 from onggi.engine.context import Context
 from onggi.engine.mounting import remove_anonymous
 from onggi.engine.networks import release, release_left
+from onggi.engine.sessions import PREFIX
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
@@ -40,12 +41,14 @@ class Folding:
         """Fold every container that has a run directory or counts as alive, and drop what killed commands staged."""
         context = self._context
         ids = set(context.files.entries(f"{context.run}/containers"))
-        rows = {container.id: container for container in context.containers.list()}
+        rows: dict[str, Container] = {container.id: container for container in context.containers.list()}
         ids |= {id for id, row in rows.items() if row.state in _ALIVE or (row.auto_remove and row.state == "exited")}
         ids |= {id for id in release_left(context) if id in rows}
         for id in ids:
             try:
                 self.fold(id)
+                if id in rows:
+                    self._fold_sessions(rows[id])
             except OnggiError as error:
                 # One container that cannot be folded must not keep all commands from working.
                 import logging
@@ -72,6 +75,23 @@ class Folding:
                 self._fold_ended(id, run)
         elif row.state in ("created", "exited"):
             self._fold_started(id, run)
+
+    def _fold_sessions(self, row: Container, *, ended: bool = False) -> None:
+        """Tell how exec sessions ended, and clear away what they left; with their container all have `ended`."""
+        context, run = self._context, self._context.run_directory(row.id)
+        for name in context.files.entries(run):
+            place = f"{run}/{name}"
+            if not name.startswith(PREFIX):
+                continue
+            record = self._read_exit(place)
+            if not ended and (record is None or probe_lock(f"{place}/lock")):
+                continue
+            if claimed := context.files.trash(place, run):  # else another command was faster
+                id, _, was_claimed = name.removeprefix(PREFIX).partition(".")
+                at_ns, code = (record.at_ns, record.status) if record else (context.root.clock_ns(), LOST_EXIT_CODE)
+                if not was_claimed:
+                    context.journal.session_died(row, id, at_ns, code=code)
+                context.root.discard(claimed)
 
     def clear_released(self, id: str) -> None:
         """Clear away the run directory of a container that has ended, once its supervisor is gone. Under its lock."""
@@ -110,8 +130,11 @@ class Folding:
             error="",
             boot_id=self._context.root.boot_id,
         )
+        context = self._context
         try:
-            self._context.containers.change(id, ("created", "exited"), change)
+            with context.root.db.write():
+                row = context.containers.change(id, ("created", "exited"), change)
+                context.journal.started(row, parse_request(row.config), state.started_ns, attached=False)
         except FailedPrecondition:
             return
 
@@ -132,6 +155,8 @@ class Folding:
             if not alive and present and not probe_lock(f"{run}/owner"):
                 self._clear(id, run)
             return
+        if present:
+            self._fold_sessions(row, ended=True)
         started = present and context.files.look(f"{run}/state") is not None
         if record is not None and record.failed:
             row = self._record_failure(row, record)
@@ -173,7 +198,18 @@ class Folding:
             change = msgspec.structs.replace(change, name=None)
         if record is not None:
             release(context, row.id)
-        return context.containers.change(row.id, _ANY, change)
+        with context.root.db.write():
+            changed = context.containers.change(row.id, _ANY, change)
+            context.journal.died(
+                row,
+                changed.finished_ns,
+                code=changed.exit_code,
+                oom_killed=changed.oom_killed,
+                was_running=row.state in _ALIVE,
+            )
+            if row.auto_remove and row.name is not None:
+                context.journal.container(row, "destroy")
+        return changed
 
     def _record_failure(self, row: Container, record: ExitRecord) -> Container:
         """Record a start that failed, where its starter did not live to say how."""
@@ -182,8 +218,12 @@ class Folding:
         change = Change(state=state, pid=0, exit_code=code, error=row.error or FAILED)
         if row.auto_remove:
             change = msgspec.structs.replace(change, name=None)
-        release(self._context, row.id)
-        return self._context.containers.change(row.id, _ANY, change)
+        context = self._context
+        release(context, row.id)
+        with context.root.db.write():
+            if row.auto_remove and row.name is not None:
+                context.journal.container(row, "destroy")
+            return context.containers.change(row.id, _ANY, change)
 
     def _clear(self, id: str, run: str) -> None:
         """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""
@@ -218,12 +258,18 @@ def remove_records(context: Context, row: Container, *, volumes: bool = False) -
     """
     release(context, row.id)
     durable = not row.auto_remove
+
+    def forget() -> None:
+        context.containers.forget(row.id)
+        if row.name is not None:  # else that was told when the name was given up
+            context.journal.container(row, "destroy")
+
     if row.snapshot is None:
-        context.containers.remove_locked(row.id, durable=durable)
+        context.root.make_room()
+        with context.root.db.write(durable=durable):
+            forget()
     else:
-        context.snapshots.remove(
-            row.snapshot, timeout_s=RELEASE_TIMEOUT_S, durable=durable, first=lambda: context.containers.forget(row.id)
-        )
-        context.root.discard(context.containers.directory(row.id))
+        context.snapshots.remove(row.snapshot, timeout_s=RELEASE_TIMEOUT_S, durable=durable, first=forget)
+    context.root.discard(context.containers.directory(row.id))
     if volumes or row.auto_remove:
         remove_anonymous(context, parse_request(row.config))

@@ -84,20 +84,26 @@ class Images:
 
     def tag(self, ref: str, name: str) -> None:
         """Give an image one more name."""
-        image = self._context.images.resolve(ref)
-        self._context.images.tag(parse_reference(name).with_default_tag(), image.id, manifest=image.manifest)
+        image, reference = self._context.images.resolve(ref), parse_reference(name).with_default_tag()
+        self._context.images.tag(reference, image.id, manifest=image.manifest)
+        self._context.journal.tagged(image.id, [reference.familiar])
 
     def save(self, refs: Sequence[str], sink: "Sink") -> None:
         """Write images to an archive that is an OCI layout and a docker-archive at once."""
         from onggi.engine.archives import save_images
 
         save_images(self._context, refs, sink)
+        for ref in refs:
+            self._context.journal.image(self._context.images.resolve(ref).id, "save")
 
     def load(self, source: "Source") -> "Sequence[Loaded]":
         """Take in the images of an archive, of either kind, compressed or not."""
         from onggi.engine.archives import load_images
 
-        return load_images(self._context, source, self._platform())
+        loaded = load_images(self._context, source, self._platform())
+        for item in loaded:
+            self._context.journal.image(item.image.id, "load")
+        return loaded
 
     def import_tree(
         self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
@@ -106,7 +112,7 @@ class Images:
         from onggi.engine.committing import import_tree
 
         reference = parse_reference(name).with_default_tag() if name else None
-        return import_tree(
+        image = import_tree(
             self._context,
             source,
             reference=reference,
@@ -114,6 +120,9 @@ class Images:
             platform=self._platform(),
             changed=config or ContainerConfig(),
         )
+        self._context.journal.tagged(image.id, [reference.familiar] if reference else [])
+        self._context.journal.image(image.id, "import")
+        return image
 
     def remove(self, ref: str, *, force: bool = False) -> tuple[tuple[str, ...], Digest | None]:
         """Take a name away, and the image with its last one; gives the names and the image that went.
@@ -125,6 +134,7 @@ class Images:
         reference = self._reference_of(ref, image)
         if reference is not None and len(image.references) > 1:
             context.images.untag(reference)
+            context.journal.image(image.id, "untag")
             return (reference.familiar,), None
         if reference is None and len(image.references) > 1 and not force:
             raise Conflict(
@@ -146,7 +156,9 @@ class Images:
                 f"conflict: unable to {kind} {what} (must force) - "
                 f"container {users[0][:12]} is using its referenced image {image.id.hex[:12]}"
             )
-        names = context.images.remove(image.id)
+        with context.root.db.write(durable=True):
+            context.journal.image(image.id, *("untag" for _ in image.references), "delete")
+            names = context.images.remove(image.id)
         self.collect()
         return tuple(parse_reference(name).familiar for name in names), image.id
 

@@ -1,6 +1,7 @@
-"""Exec sessions: a further process in a running container."""
+"""Exec sessions: a further process in a running container. Folding clears away what they leave."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,8 @@ from onggi.spec.container import ContainerRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.passwd import resolve_identity
 from onggi.store.containers import Container
+
+PREFIX: Final = "exec-"
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +64,7 @@ def prepare_session(
     capabilities = container_capabilities(request)
     env = environment_of(request, image, identity, hostname)
     process = process_of(request, image, identity, env, capabilities, facts)
-    run = f"{context.run_directory(container.id)}/exec-{context.root.new_id()[:16]}"
+    run = f"{context.run_directory(container.id)}/{PREFIX}{context.root.new_id()[:16]}"
     context.files.make_directory(run)
     target = Target(pid=container.pid, namespaces=own_namespaces(container.pid), cgroups=cgroups)
     supervision = Supervision(
@@ -70,7 +73,6 @@ def prepare_session(
         stdin_once=session.stdin,
         client=None if client is None else 0,
         supervisors=f"{context.cgroup_parent}/supervisors",
-        remove=(run,),
     )
     try:
         plan = plan_session(process, target, supervision, facts, seccomp=seccomp_of(request, capabilities, facts))

@@ -1,6 +1,7 @@
 """The system as a whole: taking stock, resetting, and what this host is."""
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -9,10 +10,17 @@ from onggi.engine.bridges import BRIDGE, remove_bridge
 from onggi.engine.context import Context
 from onggi.engine.folding import Folding
 from onggi.host.cgroupfs import kill_members, remove_cgroup
+from onggi.host.clock import pause_s
 from onggi.plan.cgroup import plan_refuge
 from onggi.plan.facts import Facts
+from onggi.store.build_cache import BuildCache, CacheEntry
 from onggi.store.check import Finding
+from onggi.store.events import Event
 
+if TYPE_CHECKING:
+    from onggi.engine.disk_usage import DiskUsage
+
+_POLL_S: Final = 0.1
 ALIVE: Final = ("running", "paused")
 
 
@@ -64,6 +72,37 @@ class System:
         checker = self._context.checker
         found = checker.repair() if repair else checker.check()
         return found + check_network_state(self._context, repair=repair)
+
+    def disk_usage(self) -> "DiskUsage":
+        """Measure what everything takes up on the disk; that takes its time."""
+        from onggi.engine.disk_usage import measure  # rarely needed
+
+        self._folding.fold_all()
+        return measure(self._context)
+
+    def build_cache(self) -> Sequence[CacheEntry]:
+        """List the steps of builds that are remembered, the longest unused first."""
+        return BuildCache(self._context.root).entries()
+
+    def events(self, *, since_ns: int | None = None, until_ns: int | None = None) -> Iterator[Event]:
+        """Give what happened from `since_ns` and what happens until `until_ns`; without them from now on, for ever."""
+        context = self._context
+        last = context.events.last_id()
+        if since_ns is not None:
+            self._folding.fold_all()
+            past = context.events.read(since_ns=since_ns, until_ns=until_ns)
+            last = max([last, *(event.id for event in past)])
+            # What was folded late happened earlier than what was written before it.
+            yield from sorted(past, key=lambda event: (event.time_ns, event.id))
+        while True:
+            now = context.root.clock_ns()
+            self._folding.fold_all()
+            for event in context.events.read(after_id=last, since_ns=since_ns or 0, until_ns=until_ns):
+                last = event.id
+                yield event
+            if until_ns is not None and now >= until_ns:
+                return
+            pause_s(_POLL_S)
 
     def reset(self) -> None:
         """Remove all of this state root, on disk and on the host. Raises Conflict while any container runs."""

@@ -1,5 +1,6 @@
 """What builds remember: which step made which layer, what it was made of, what context files contain."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -14,13 +15,14 @@ _PARTS: Final = msgspec.json.Decoder(dict[str, str])
 
 
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One step that is remembered."""
+    """One step that is remembered, and whether images, containers or running commands have its layer too."""
 
     key: str
     layer: str
     created_ns: int
     used_ns: int
     size_bytes: int
+    shared: bool
 
 
 class BuildCache:
@@ -76,19 +78,23 @@ class BuildCache:
         """All steps that are remembered, longest unused first."""
         with self._root.db.read() as db:
             rows = db.execute(
-                "SELECT key, layer, build_cache.created_ns, used_ns, size FROM build_cache "
-                "JOIN layers ON layers.id = layer ORDER BY used_ns, key"
+                "SELECT key, layer, build_cache.created_ns, used_ns, size, "
+                "layer IN (SELECT layer FROM image_layers UNION SELECT layer FROM snapshot_layers "
+                "UNION SELECT key FROM lease_items WHERE kind = 'layer') "
+                "FROM build_cache JOIN layers ON layers.id = layer ORDER BY used_ns, key"
             ).fetchall()
-        return [CacheEntry(key=k, layer=la, created_ns=c, used_ns=u, size_bytes=s) for k, la, c, u, s in rows]
+        return [
+            CacheEntry(key=key, layer=layer, created_ns=created, used_ns=used, size_bytes=size, shared=bool(shared))
+            for key, layer, created, used, size, shared in rows
+        ]
 
-    def prune(self, *, unused_before_ns: int | None = None) -> int:
-        """Forget all steps, or those not used since a time; gives their number. Layers go at the next collection."""
+    def forget(self, keys: Iterable[str]) -> None:
+        """Forget steps; their layers go at the next collection. With the last one goes what was known of files."""
         with self._root.db.write(durable=True) as db:
-            if unused_before_ns is None:
+            db.executemany("DELETE FROM build_cache WHERE key = ?", [(key,) for key in keys])
+            if db.execute("SELECT 1 FROM build_cache").fetchone() is None:
                 db.execute("DELETE FROM build_steps")
                 db.execute("DELETE FROM file_digests")
-                return db.execute("DELETE FROM build_cache").rowcount
-            return db.execute("DELETE FROM build_cache WHERE used_ns < ?", (unused_before_ns,)).rowcount
 
     # -- files -------------------------------------------------------------------------------------
 

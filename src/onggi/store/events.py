@@ -1,30 +1,17 @@
-"""Events: what happened, for `events` and `system` of Docker's API. A file of its own, so that history locks nothing.
-
-    events  id: grows, never used twice; actor: id or name of the object; attributes: JSON
+"""Events: what happened, for `events`. They are written in the transaction that makes them true.
 
 The oldest go when there are more than `KEPT`; nothing depends on them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from onggi.host.db import Database
-from onggi.host.files import Files
+from .root import StateRoot
 
 KEPT: Final = 10_000
 _PRUNED_EVERY: Final = 256
-
-_MIGRATIONS: Final = (
-    """
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL,
-    actor TEXT NOT NULL, attributes BLOB NOT NULL
-) STRICT;
-CREATE INDEX events_time ON events(time_ns);
-""",
-)
 _ATTRIBUTES: Final = msgspec.json.Decoder(dict[str, str])
 
 
@@ -42,20 +29,25 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Events:
     """The events of a state root."""
 
-    def __init__(self, path: str, files: Files, *, make_room: Callable[[], bool] | None = None) -> None:
-        """Keep them in the database file at `path`; `make_room` is StateRoot's."""
-        self.db = Database(path, _MIGRATIONS, about_to=files.about_to, make_room=make_room)
+    def __init__(self, root: StateRoot) -> None:
+        """Keep them in this state root."""
+        self._root = root
 
     def append(self, *events: Event) -> None:
-        """Record what happened, in order, in one commit that a power loss may take back."""
-        with self.db.write() as db:
+        """Record what happened, in order, in the transaction that goes on, if any; a power loss may take it back."""
+        with self._root.db.write() as db:
             for event in events:
                 last = db.execute(
                     "INSERT INTO events (time_ns, type, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
-                    (event.time_ns, event.type, event.action, event.actor, msgspec.json.encode(event.attributes)),
+                    (event.time_ns, event.type, _readable(event.action), event.actor, _encode(event.attributes)),
                 ).lastrowid
                 if last and last % _PRUNED_EVERY == 0:
                     db.execute("DELETE FROM events WHERE id <= ?", (last - KEPT,))
+
+    def last_id(self) -> int:
+        """Give the id of the latest event, 0 without any."""
+        with self._root.db.read() as db:
+            return int(db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
 
     def read(
         self,
@@ -80,7 +72,7 @@ class Events:
             if wanted := (where or {}).get(column):
                 clauses.append(f"{column} IN ({', '.join('?' * len(wanted))})")
                 arguments += wanted
-        with self.db.read() as db:
+        with self._root.db.read() as db:
             rows = db.execute(
                 "SELECT id, time_ns, type, action, actor, attributes FROM events "
                 f"WHERE {' AND '.join(clauses)} ORDER BY id LIMIT ?",
@@ -90,3 +82,15 @@ class Events:
             Event(id=id, time_ns=at, type=type, action=action, actor=actor, attributes=_ATTRIBUTES.decode(attributes))
             for id, at, type, action, actor, attributes in rows
         ]
+
+
+def _encode(attributes: dict[str, str]) -> bytes:
+    try:
+        return msgspec.json.encode(attributes)
+    except UnicodeEncodeError:
+        return msgspec.json.encode({_readable(name): _readable(value) for name, value in attributes.items()})
+
+
+def _readable(text: str) -> str:
+    """What is no UTF-8 becomes U+FFFD, since neither SQLite nor JSON can carry it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

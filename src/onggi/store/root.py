@@ -1,6 +1,6 @@
 """A state root: its directories, its database and its locks, as every part of the store gets them.
 
-    db.sqlite, events.sqlite    records; *.lock: who may make or change the schema
+    db.sqlite                   records; *.lock: who may make or change the schema
     blobs/sha256/<hex>          content
     ingest/                     staged: blob-<hex> can be resumed, anything else has a random name
     layers/<id>/                received layers

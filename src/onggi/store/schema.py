@@ -47,6 +47,8 @@ Times are nanoseconds since the epoch (`_ns`), sizes bytes, digests `sha256:…`
     build_cache   key of a step -> the layer that it made; keeps the layer until it is pruned
     build_steps   what the last run of a step was made of, to say why it has to run again
     file_digests  what files of contexts contain, by what stat(2) says of them
+
+    events      id: grows, never used twice; actor: id or name of the object; attributes: JSON
 """
 
 from typing import Final
@@ -181,5 +183,12 @@ CREATE TABLE ports (
 CREATE INDEX ports_owner ON ports(owner, network);
 """
 
-MIGRATIONS: Final = (_FIRST, _BUILDS, _NETWORKS)
+_EVENTS: Final = """
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL,
+    actor TEXT NOT NULL, attributes BLOB NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: Final = (_FIRST, _BUILDS, _NETWORKS, _EVENTS)
 """The n-th script leads from schema n to n + 1. What has been released is never edited."""

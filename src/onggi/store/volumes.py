@@ -26,6 +26,7 @@ from onggi.host.db import Connection
 from onggi.host.locks import Lock, take_lock
 from onggi.host.oserrors import explain_oserror
 
+from .events import Event, Events
 from .root import LOCK_TIMEOUT_S, StateRoot
 
 _LABELS = msgspec.json.Decoder(dict[str, str])
@@ -64,11 +65,13 @@ class Volumes:
         root.files.make_directory(root.place("volumes", name))
         root.files.make_directory(self._data(name), 0o755)
         with root.db.write(durable=True) as db:
-            db.execute(
+            made = db.execute(
                 "INSERT INTO volumes (name, labels, anonymous, created_ns) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (name) DO NOTHING",
                 (name, msgspec.json.encode(dict(labels or {})), anonymous, root.clock_ns()),
-            )
+            ).rowcount
+            if made:
+                self._tell(name, "create")
             return self._get(db, name)
 
     def get(self, name: str) -> Volume:
@@ -93,8 +96,14 @@ class Volumes:
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             trashed = root.files.trash(root.place("volumes", name), root.place("trash"))
             db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            self._tell(name, "destroy")
         if trashed:
             root.files.remove_tree(trashed)
+
+    def _tell(self, name: str, action: str) -> None:
+        at_ns = self._root.clock_ns()
+        event = Event(time_ns=at_ns, type="volume", action=action, actor=name, attributes={"driver": "local"})
+        Events(self._root).append(event)
 
     # -- the first content -------------------------------------------------------------------------
 
