@@ -10,7 +10,8 @@ from onggi.base.errors import InvalidArgument, NotFound, NotSupported
 from onggi.base.units import parse_size
 from onggi.cli.caller import Caller
 from onggi.cli.config import wants_host_certs
-from onggi.cli.limits import LIMIT_OPTIONS, STARTING_LIMIT_OPTIONS, make_limits, parse_limit
+from onggi.cli.limits import LIMIT_OPTIONS, STARTING_LIMIT_OPTIONS, make_limits
+from onggi.cli.mount_flags import parse_mounts
 from onggi.cli.options import flag, repeated, single
 from onggi.plan.abi import RLIMITS
 from onggi.spec.container import (
@@ -19,14 +20,12 @@ from onggi.spec.container import (
     DeviceRequest,
     IdMapRequest,
     LogRequest,
-    MountRequest,
     Ulimit,
 )
 from onggi.spec.ports import parse_publish
 
 Options = Mapping[str, Any]
 _UNLIMITED: Final = 2**64 - 1
-_PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
 RUN_OPTIONS: Final = (
@@ -58,6 +57,7 @@ RUN_OPTIONS: Final = (
     repeated("--sysctl", help="Kernel parameter of the container, NAME=VALUE"),
     repeated("-v", "--volume", help="Mount, SOURCE:TARGET[:OPTIONS]; a name is a volume, a path a bind mount"),
     repeated("--mount", help="Mount, type=bind|volume|tmpfs,source=…,target=…"),
+    repeated("--volumes-from", help="Mount what another container has, CONTAINER[:ro]"),
     repeated("--tmpfs", help="Mount a tmpfs, TARGET[:OPTIONS]"),
     flag("--read-only", help="Make the root file system read-only"),
     repeated("--cap-add", help="Add a capability, or ALL"),
@@ -119,7 +119,8 @@ def make_request(
         auto_remove=options["rm"],
         stop_signal=options["stop_signal"],
         stop_timeout_s=options["stop_timeout"],
-        mounts=_mounts(options, caller),
+        mounts=parse_mounts(options, caller),
+        volumes_from=options["volumes_from"],
         read_only=options["read_only"],
         shm_bytes=parse_size(options["shm_size"]) if options["shm_size"] else DEFAULT_SHM_BYTES,
         privileged=options["privileged"],
@@ -254,103 +255,6 @@ def parse_device(text: str) -> DeviceRequest:
     if not 1 <= len(parts) <= 2 or not all(part.startswith("/") for part in parts):
         raise InvalidArgument(f"invalid device {text!r}: expected SOURCE[:TARGET[:rwm]] with absolute paths")
     return DeviceRequest(source=parts[0], target=parts[-1], access=access)
-
-
-def _mounts(options: Options, caller: Caller) -> tuple[MountRequest, ...]:
-    mounts = [parse_volume(text, caller) for text in options["volume"]]
-    mounts += [parse_mount(text, caller) for text in options["mount"]]
-    mounts += [_tmpfs(text) for text in options["tmpfs"]]
-    seen: set[str] = set()
-    for mount in mounts:
-        if mount.target in seen:
-            raise InvalidArgument(f"Duplicate mount point: {mount.target}")
-        seen.add(mount.target)
-    return tuple(mounts)
-
-
-def parse_volume(text: str, caller: Caller) -> MountRequest:
-    """Read `-v`: `TARGET`, `SOURCE:TARGET` or `SOURCE:TARGET:OPTIONS`."""
-    parts = text.split(":")
-    if not 1 <= len(parts) <= 3 or not parts[-1 if len(parts) < 3 else 1].startswith("/"):
-        raise InvalidArgument(f"invalid volume specification: '{text}'")
-    target = os.path.normpath(parts[0] if len(parts) == 1 else parts[1])
-    if target == "/":
-        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config: destination can't be '/'")
-    if len(parts) == 1:
-        return MountRequest(type="volume", target=target)
-    source, words = parts[0], parts[2].split(",") if len(parts) == 3 else []
-    propagation = ""
-    for word in words:
-        if word in _PROPAGATIONS:
-            propagation = word
-        elif word not in ("ro", "rw", "nocopy", "z", "Z"):
-            raise InvalidArgument(f"invalid volume specification: '{text}': unknown option {word}")
-    if source.startswith(("/", ".", "~")):
-        path = os.path.normpath(os.path.join(caller.cwd, source))
-        return MountRequest(
-            type="bind",
-            source=path,
-            target=target,
-            read_only="ro" in words,
-            propagation=propagation,
-            create_source=True,
-        )
-    return MountRequest(
-        type="volume", source=source, target=target, read_only="ro" in words, copy="nocopy" not in words
-    )
-
-
-def parse_mount(text: str, caller: Caller) -> MountRequest:
-    """Read `--mount`: comma-separated KEY=VALUE. Raises InvalidArgument with Docker's texts."""
-    fields: dict[str, str] = {}
-    aliases = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-    known = {
-        "type",
-        "source",
-        "target",
-        "readonly",
-        "bind-propagation",
-        "bind-recursive",
-        "volume-nocopy",
-        "tmpfs-size",
-        "tmpfs-mode",
-    }
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        key = aliases.get(key.lower(), key.lower())
-        if key not in known:
-            raise InvalidArgument(f"unexpected key '{key}' in '{part}'")
-        fields[key] = value if equals else "true"
-    kind = fields.get("type", "volume")
-    if kind not in ("bind", "volume", "tmpfs"):
-        raise InvalidArgument(f"invalid mount type {kind!r}: known are bind, volume and tmpfs")
-    if "target" not in fields:
-        raise InvalidArgument("target is required")
-    if not fields["target"].startswith("/"):
-        raise InvalidArgument(f"invalid mount path: '{fields['target']}' mount path must be absolute")
-    source = fields.get("source", "")
-    if kind == "bind":
-        source = os.path.normpath(os.path.join(caller.cwd, source))
-    read_only = fields.get("readonly", "false").lower() in ("true", "1")
-    return MountRequest(
-        type="bind" if kind == "bind" else "tmpfs" if kind == "tmpfs" else "volume",
-        source=source,
-        target=os.path.normpath(fields["target"]),
-        read_only=read_only,
-        recursive=fields.get("bind-recursive", "enabled") != "disabled",
-        propagation=fields.get("bind-propagation", ""),
-        copy=fields.get("volume-nocopy", "false") not in ("true", "1"),
-        size_bytes=parse_limit(fields.get("tmpfs-size")),
-        mode=int(fields["tmpfs-mode"], 8) if "tmpfs-mode" in fields else None,
-    )
-
-
-def _tmpfs(text: str) -> MountRequest:
-    target, _, options = text.partition(":")
-    if not target.startswith("/"):
-        raise InvalidArgument(f"invalid mount path: '{target}' mount path must be absolute")
-    words = tuple(word for word in options.split(",") if word)
-    return MountRequest(type="tmpfs", target=os.path.normpath(target), options=words, read_only="ro" in words)
 
 
 def _security(texts: tuple[str, ...], caller: Caller) -> dict[str, Any]:

@@ -105,7 +105,6 @@ _CREATE: Final = (
         harmless=_one_of("host", ""),
     ),
     *_values(f"drivers of volumes are {_LATER}", "--volume-driver", harmless=_one_of("local", "")),
-    *_values(f"taking over another container's volumes is {_LATER}; name them with -v", "--volumes-from"),
     *_flags(f"the Docker API is {_LATER}", "--use-api-socket"),
     # Nothing is pulled, no image is signed, and no health check runs.
     *_flags("", "-q --quiet", "--disable-content-trust", "--no-healthcheck"),

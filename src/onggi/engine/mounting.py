@@ -14,6 +14,7 @@ from onggi.engine.views import open_view
 from onggi.host.selecting import close, is_directory, look, open_anything, open_directory
 from onggi.spec.container import ContainerRequest, MountRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
+from onggi.spec.mounts import check_mounts, parse_volumes_from
 from onggi.store.containers import Container
 
 ANONYMOUS_LABEL: Final = "com.docker.volume.anonymous"
@@ -21,6 +22,7 @@ ANONYMOUS_LABEL: Final = "com.docker.volume.anonymous"
 
 def complete_mounts(context: Context, request: ContainerRequest, image: ImageDefaults) -> ContainerRequest:
     """Add the mounts of --volumes-from and the image's volumes, where the request has nothing at their places."""
+    check_mounts(request.mounts)
     mounts: dict[str, MountRequest] = {}
     for text in request.volumes_from:
         mounts |= _mounts_of(context, text)
@@ -37,10 +39,9 @@ def complete_mounts(context: Context, request: ContainerRequest, image: ImageDef
 
 
 def _mounts_of(context: Context, text: str) -> dict[str, MountRequest]:
-    """Read `CONTAINER[:ro|rw]`; Docker leaves the temporary file systems of the other container to it."""
-    ref, _, mode = text.partition(":")
+    """Take over the mounts of another container but its temporary file systems; nothing is copied into them."""
+    ref, read_only = parse_volumes_from(text)
     other = parse_request(context.containers.get(ref).config)
-    read_only = mode.split(",")[0] == "ro"
     return {
         mount.target: replace(mount, read_only=mount.read_only or read_only, copy=False)
         for mount in other.mounts

@@ -211,7 +211,7 @@ def _requested(mount: MountRequest, resolved: Resolved) -> Mount:
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=(*options, mode))
     source = resolved.sources.get(mount.target, mount.source)
     bind = "rbind" if mount.recursive else "bind"
-    if mount.read_only and mount.recursive:
+    if mount.read_only and mount.recursive and not mount.writable_below:
         mode = "rro"
     return Mount(
         destination=mount.target, type="bind", source=source, options=(bind, mode, mount.propagation or "rprivate")

@@ -31,6 +31,7 @@ class MountRequest(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     read_only: bool = False
     recursive: bool = True
+    writable_below: bool = False  # bind: what is mounted in a read-only one can be written to
     propagation: str = ""
     create_source: bool = False  # bind: make a directory where nothing is
     copy: bool = True  # volume: fill an empty one from the image
