@@ -44,6 +44,8 @@ _APPLETS: Final = ("sh", "chmod", "mkdir", "rm", "ln", "find", "cat", "env", "ls
 # Stands for dpkg: notes how it was called, and leaves what a clean image does not have.
 _DPKG: Final = """#!/bin/sh
 echo "dpkg $*" >>/var/lib/dpkg/calls
+echo "Unpacking all"
+echo "dpkg: warning: not configured yet" >&2
 case "$*" in
 *--unpack*)
     { ls /mnt; id -u; env | grep -e ^SOURCE -e ^DEBIAN; } >/var/lib/dpkg/seen ;;
@@ -53,7 +55,7 @@ case "$*" in
     echo noise >/var/log/wtmp
     ls /sys/class/net | tr '\\n' ' ' >/var/lib/dpkg/links
     if [ -e /etc/slow ]; then echo waiting; while :; do sleep 1000; done; fi
-    if [ -e /etc/broken ]; then echo "postinst: this does not work"; exit 3; fi ;;
+    if [ -e /etc/broken ]; then echo "postinst: this does not work" >&2; exit 3; fi ;;
 esac
 """
 
@@ -262,6 +264,7 @@ def test_progress_is_told_step_by_step(base: Base, archive: Archive) -> None:
     assert not any(event.error for event in done)
     told = b"".join(event.data for event in base.events if isinstance(event, StepOutput))
     assert b"6/6 packages" in told
+    assert told.count(b"Unpacking all") == told.count(b"warning") + 4, "only --audit may warn where all goes well"
 
 
 def test_ubuntu_is_made_likewise(base: Base, busybox: Path) -> None:
@@ -501,7 +504,7 @@ def test_two_at_once_do_not_mind_each_other(base: Base, archive: Archive) -> Non
 def test_what_cannot_be_configured_says_its_last_words(base: Base, archive: Archive) -> None:
     archive.add("broken", {"etc/broken": b""}, Priority="required")
     with Mirror(archive.publish()) as mirror:
-        refuse(base, mirror, FailedPrecondition, r"exit code 3.*\n.*postinst: this does not work")
+        refuse(base, mirror, FailedPrecondition, r"(?s)exit code 3.*postinst: this does not work$")
     assert [event.error for event in base.events if isinstance(event, StepDone)][-1]
 
 

@@ -34,13 +34,17 @@ for directory in info updates triggers parts alternatives; do mkdir -p /var/lib/
 : >/var/lib/dpkg/status
 : >/var/lib/dpkg/available
 """
+# In this order dpkg warns a hundred times that something is not configured yet: that counts only if it fails.
 _INSTALL: Final = """
+quietly() {{
+    {dpkg} --force-unsafe-io "$@" 2>>/tmp/dpkg.log || {{ code=$?; cat /tmp/dpkg.log >&2; exit $code; }}
+}}
 for name in {first}; do
-    if [ -e {debs}/$name.deb ]; then {dpkg} --force-depends --force-unsafe-io --install {debs}/$name.deb; fi
+    if [ -e {debs}/$name.deb ]; then quietly --force-depends --install {debs}/$name.deb; fi
 done
-{dpkg} --force-depends --force-unsafe-io --unpack {debs}/*.deb
-{dpkg} --force-depends --force-configure-any --force-unsafe-io --configure --pending
-{dpkg} --force-unsafe-io --configure --pending
+quietly --force-depends --unpack {debs}/*.deb
+quietly --force-depends --force-configure-any --configure --pending
+quietly --configure --pending
 {dpkg} --audit
 """
 _SLIM: Final = """
