@@ -7,7 +7,7 @@ the user's working directory, environment and terminal are data, output goes thr
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import msgspec
@@ -91,8 +91,9 @@ class Spawner(Protocol):
 class LocalCaller:
     """A command in the user's own process."""
 
-    def __init__(self) -> None:
-        """Take everything from this process."""
+    def __init__(self, *, leaving: Callable[[], None]) -> None:
+        """Take everything from this process; `leaving` is called before it becomes another program."""
+        self.leaving = leaving
         self.env: Mapping[str, str] = os.environ
         self.cwd = _getcwd()
         self.terminal = (os.isatty(0), os.isatty(1), os.isatty(2))
@@ -130,6 +131,7 @@ class LocalCaller:
     def attach(self, attachment: "Attachment", attach: Attach) -> NoReturn:
         """Become the C client: no Python stays between the user and the container."""
         control = attachment.join_with_control(attach.streams)
+        self.leaving()
         _become_client(self._launcher, attachment.detach(), control, attach)
 
     def only_in_process(self) -> None:
@@ -150,6 +152,7 @@ class _LocalSpawner:
 
     def carry(self) -> NoReturn:
         self._theirs.close()
+        self._caller.leaving()
         _become_client(self._caller._launcher, self._ours.detach(), self._control, self._attach)
 
     def close(self) -> None:

@@ -68,14 +68,16 @@ def main() -> NoReturn:
     gc.freeze()
     gc.enable()
     arguments = sys.argv[1:]
-    caller = LocalCaller()
+    warm = not os.environ.get("ONGGI_NO_DAEMON")
+    # At the end, so that the two do not compete for the processor.
+    caller = LocalCaller(leaving=lambda: leave_warm(arguments) if warm else None)
     if question := caller.env.get("_ONGGI_COMPLETE"):
         from onggi.cli.completion import answer
 
         leave(answer(cli, State(caller, Engine), question))
-    if not caller.env.get("ONGGI_NO_DAEMON"):
-        leave_warm(arguments)
-    leave(run_command(cli, arguments, State(caller, Engine)))
+    code = run_command(cli, arguments, State(caller, Engine))
+    caller.leaving()
+    leave(code)
 
 
 def leave(code: int | None) -> NoReturn:

@@ -5,6 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from onggi.base.errors import OnggiError
+from onggi.engine.assemble import DEFAULT_RUN
+from onggi.host.locks import probe_lock
+
 _SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
      "inspect", "stats", "top", "port", "rename", "images", "container", "volume"}
@@ -19,9 +23,17 @@ def is_served(arguments: Sequence[str]) -> bool:
 
 
 def leave_warm(arguments: list[str]) -> None:
-    """Start an onggid for the next command, after one that it serves or whose writes it flushes."""
-    if os.geteuid() == 0 and _verb_of(arguments) in _SERVED | _WRITING:
-        _start_onggid(_root_of(arguments))
+    """Start an onggid for the next command, after one that it serves or whose writes it flushes, unless one runs."""
+    root = _root_of(arguments)
+    if os.geteuid() == 0 and _verb_of(arguments) in _SERVED | _WRITING and not _has_onggid(root):
+        _start_onggid(root)
+
+
+def _has_onggid(root: str | None) -> bool:
+    try:
+        return probe_lock(f"{DEFAULT_RUN if root is None else f'{root}/run'}/onggid.lock")
+    except OnggiError:
+        return True  # nothing could be left there
 
 
 def _root_of(arguments: list[str]) -> str | None:
@@ -45,7 +57,7 @@ def _verb_of(arguments: Sequence[str]) -> str:
 
 
 def _start_onggid(root: str | None) -> None:
-    """Leave an onggid warm for the next command; one that runs already wins."""
+    """Start it; one that was faster wins."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         os.posix_spawn(
