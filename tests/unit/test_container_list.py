@@ -271,3 +271,12 @@ def test_sizes_are_measured_only_when_asked_for(world: list[Listed]) -> None:
     assert containers.measured == []
     web.sized = True
     assert shown(web, "Size") == "1.5kB (virtual 10MB)"
+
+
+def test_one_that_is_removed_while_it_is_listed_is_shown_as_it_was(world: list[Listed]) -> None:
+    """`run --rm` in one terminal must not fail `ps` in another."""
+    gone = world[0]
+    gone.engine.containers.known.clear()  # type: ignore[attr-defined]
+    gone.engine.containers.network = gone.engine.containers.get  # type: ignore[method-assign,assignment]
+    shown = {name: column.value(gone) for name, column in COLUMNS.items() if name not in ("Size", "Platform")}
+    assert (shown["Names"], shown["Ports"], shown["Networks"]) == ("web-2", "", "bridge")

@@ -16,7 +16,7 @@ from onggi.cli.render import age, command_text, ellipsis, go_time, status
 from onggi.engine.assemble import Engine
 from onggi.engine.networks import NetworkSettings
 from onggi.runtime.bundle import command_line
-from onggi.spec.container import ContainerRequest
+from onggi.spec.container import ContainerRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.ports import PublishedPort, parse_exposed
 from onggi.spec.reference import parse_reference
@@ -44,7 +44,7 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
     @cached_property
     def request(self) -> ContainerRequest:
         """What it was created with."""
-        return self.engine.containers.request(self.container.id)
+        return parse_request(self.container.config)
 
     @cached_property
     def image(self) -> ImageDefaults:
@@ -54,7 +54,12 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
     @cached_property
     def settings(self) -> NetworkSettings | None:
         """Where it is in a network, while it runs."""
-        return self.engine.containers.network(self.container.id) if self.container.state in ALIVE else None
+        if self.container.state not in ALIVE:
+            return None
+        try:
+            return self.engine.containers.network(self.container.id)
+        except NotFound:
+            return None  # it has ended and is gone since it was listed
 
     @property
     def labels(self) -> dict[str, str]:

@@ -42,6 +42,8 @@ _REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")
 _ORDER: Final = struct.Struct("=cBBBB3x32s")
 _VERSION: Final = 1
 _MAX_PACKET: Final = 1 << 18
+_SWITCH_S: Final = 0.0005
+"""How long a thread that clears away after one command may keep the next one waiting."""
 _CHUNK: Final = 32000
 _log: Final = logging.getLogger("onggid")
 
@@ -322,6 +324,7 @@ def main() -> NoReturn:
     cli.load()
     with Engine(root, launcher=launcher) as engine:
         engine.warm_up()
+        sys.setswitchinterval(_SWITCH_S)
         gc.freeze()  # what is loaded stays: no collection needs to look at it again
         try:
             lock = take_lock(f"{engine.run}/onggid.lock", "onggid", timeout_s=0)

@@ -27,7 +27,7 @@ __all__ = [
 
 def ensure_accepts(bridge: str) -> None:
     """See that the chains of others let a bridge's packets pass."""
-    for chain in chains.places_for_accepts(chains.list_forward_chains()):
+    for chain in chains.places_for_accepts(chains.find_filter_chains()):
         chains.ensure_in(chain, bridge)
     for program in legacy.programs_in_use():
         legacy.ensure(program, bridge)
@@ -35,22 +35,21 @@ def ensure_accepts(bridge: str) -> None:
 
 def missing_accepts(bridge: str) -> list[str]:
     """Name the chains of others that lack our accepts."""
-    places = chains.places_for_accepts(chains.list_forward_chains())
+    places = chains.places_for_accepts(chains.find_filter_chains())
     lacking = [f"{chain.table} {chain.name}" for chain in places if len(chains.tagged(chain, bridge)) != 2]
     return lacking + [program for program in legacy.programs_in_use() if legacy.lacks(program, bridge)]
 
 
 def has_accepts(bridge: str) -> bool:
     """Tell whether a chain of others has accepts of ours."""
-    if any(chains.tagged(chain, bridge) for chain in chains.list_forward_chains() if chain.table == chains.TABLE):
+    if any(chains.tagged(chain, bridge) for chain in chains.find_filter_chains()):
         return True
     return any(legacy.has_any(program, bridge) for program in legacy.programs_in_use())
 
 
 def remove_accepts(bridge: str) -> int:
     """Take our accepts out of the chains of others; gives how many there were."""
-    ours = [chain for chain in chains.list_forward_chains() if chain.table == chains.TABLE]
-    number = sum(chains.remove_from(chain, bridge) for chain in ours)
+    number = sum(chains.remove_from(chain, bridge) for chain in chains.find_filter_chains())
     return number + sum(legacy.remove(program, bridge) for program in legacy.programs_in_use())
 
 

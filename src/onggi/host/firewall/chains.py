@@ -34,6 +34,20 @@ def list_forward_chains() -> list[Chain]:
     return [chain for chain in found if chain.hook == nft.FORWARD or (chain.table == TABLE and chain.name in _PLACES)]
 
 
+def find_filter_chains() -> list[Chain]:
+    """Find the chains for our accepts, each by its name: a host with much of Docker's has very many others."""
+    found: list[Chain] = []
+    with doing(f"look for the chains of {TABLE}"), Netlink(NETFILTER) as netlink:
+        for family in _FAMILIES:
+            for name in _PLACES:
+                try:
+                    found += map(_chain, netlink.ask(nft.get_chain(family, TABLE, name)))
+                except Refused as error:
+                    if error.errno != errno.ENOENT:
+                        raise
+    return found
+
+
 def _chain(message: Message) -> Chain:
     attributes = read_attributes(message.body, 4)
     hook = read_attributes(attributes.get(nft.NFTA_CHAIN_HOOK, b"")).get(nft.NFTA_HOOK_HOOKNUM)

@@ -165,6 +165,11 @@ def get_chains(family: int) -> Parts:
     return request(GETCHAIN, family, NLM_F_DUMP)
 
 
+def get_chain(family: int, table: str, name: str) -> Parts:
+    """Ask for one chain."""
+    return request(GETCHAIN, family, 0, text(NFTA_CHAIN_TABLE, table), text(NFTA_CHAIN_NAME, name))
+
+
 def new_map(table: str, name: str, number: int, key: tuple[int, ...], data: tuple[int, ...]) -> Parts:
     """Make a map from one concatenation of types to another; `number` tells it apart within the batch."""
     return request(
