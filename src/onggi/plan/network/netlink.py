@@ -25,7 +25,7 @@ Parts = tuple[Part, ...]
 def attribute(kind: int, *value: Part) -> Parts:
     """Encode one attribute, padded to four bytes."""
     length = 4 + _size(value)
-    return (struct.pack("=HH", length, kind), *value, bytes(-length % 4))
+    return _pack(struct.pack("=HH", length, kind), *value, bytes(-length % 4))
 
 
 def nest(kind: int, *attributes: Parts) -> Parts:
@@ -51,7 +51,7 @@ def be32(kind: int, value: int) -> Parts:
 def message(kind: int, flags: int, *body: Part) -> Parts:
     """Frame one request: length, type, flags, sequence, port, then the body, padded to four bytes."""
     length = 16 + _size(body)
-    return (struct.pack("=IHHII", length, kind, NLM_F_REQUEST | flags, 1, 0), *body, bytes(-length % 4))
+    return _pack(struct.pack("=IHHII", length, kind, NLM_F_REQUEST | flags, 1, 0), *body, bytes(-length % 4))
 
 
 def flatten(*many: Parts) -> Parts:
@@ -61,13 +61,8 @@ def flatten(*many: Parts) -> Parts:
 
 def join(messages: Iterable[Parts]) -> Data:
     """Make one template of several messages: neighbouring bytes become one piece."""
-    pieces: list[Part] = []
-    for part in flatten(*messages):
-        if isinstance(part, bytes) and pieces and isinstance(last := pieces[-1], bytes):
-            pieces[-1] = last + part
-        else:
-            pieces.append(part)
-    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else tuple(pieces)
+    pieces = _pack(*flatten(*messages))
+    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else pieces
 
 
 def plain(*messages: Parts) -> bytes:
@@ -76,6 +71,21 @@ def plain(*messages: Parts) -> bytes:
     if not isinstance(data, bytes):
         raise TypeError("only the launcher can fill the holes of a message")
     return data
+
+
+def _pack(*parts: Part) -> Parts:
+    """Put neighbouring bytes together, so that what has no holes is one piece, however deep it is built."""
+    pieces: list[Part] = []
+    run: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            run.append(part)
+            continue
+        if run:
+            pieces.append(b"".join(run))
+            run.clear()
+        pieces.append(part)
+    return (*pieces, b"".join(run)) if run else tuple(pieces)
 
 
 def _size(parts: Iterable[Part]) -> int:
