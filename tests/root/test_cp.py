@@ -403,6 +403,8 @@ def test_the_command(home: Home, tmp_path: Path) -> None:
     said = home.onggi("cp", "--no-quiet", f"{ref}:/tmp/x", "out", cwd=tmp_path)
     assert said.stderr == f"Successfully copied 2.05kB to {tmp_path}/out\n"
     assert (tmp_path / "out").read_text() == "hello\n"
+    events = home.ok("events", "--since", "1h", "--until", "0s").splitlines()
+    assert [line.split()[2] for line in events][-3:] == ["extract-to-dir", "extract-to-dir", "archive-path"]
     assert home.onggi("container", "cp", f"{ref}:/tmp/x", "again", cwd=tmp_path).returncode == 0
     assert (tmp_path / "again").read_text() == "hello\n"
 

@@ -1,6 +1,5 @@
 """The volume commands, under Docker's flags."""
 
-import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,14 +13,10 @@ from onggi.cli.documents import FORMAT_HELP as DOCUMENT_FORMAT_HELP
 from onggi.cli.documents import show_documents
 from onggi.cli.filters import Filters, filter_option, parse_filters
 from onggi.cli.listing import Column, Listing, listing_options, render_listing
+from onggi.cli.pruning import confirm
 from onggi.cli.render import each
 from onggi.cli.storage_document import volume_document
 from onggi.store.volumes import Volume
-
-_WARNING = (
-    "WARNING! This will remove {} volumes not used by at least one container.\n"
-    "Are you sure you want to continue? [y/N] "
-)
 
 
 def register(cli: Group) -> None:
@@ -89,7 +84,7 @@ _COLUMNS: Final[Mapping[str, Column[Volume]]] = {
     "Group": Column("GROUP", lambda volume: "N/A"),
     "Status": Column("STATUS", lambda volume: "N/A"),
 }
-_FILTERS: Final = frozenset({"dangling", "driver", "label", "label!", "name"})
+_FILTERS: Final = frozenset({"dangling", "driver", "label", "name"})
 _PRUNE_FILTERS: Final = frozenset({"all", "label", "label!"})
 
 
@@ -104,17 +99,13 @@ def ls(state: State, /, filters: tuple[str, ...], quiet: bool, format: str, as_j
     found = [
         volume
         for volume in state.engine.volumes.list(dangling=wanted.flag("dangling"))
-        if wanted.admits("name", volume.name) and wanted.admits_exactly("driver", "local") and _has(volume, wanted)
+        if wanted.admits("name", volume.name)
+        and wanted.admits_exactly("driver", "local")
+        and wanted.admits_labels(volume.labels)
     ]
     listing = Listing(kind="volume", columns=_COLUMNS, default=("Driver", "Name"), items=found, quiet="Name")
     state.caller.out(render_listing(listing, format=format, quiet=quiet, as_json=as_json))
     return 0
-
-
-def _has(volume: Volume, wanted: Filters) -> bool:
-    """Whether it has the labels that are wanted, and none of those that are not."""
-    unwanted = "label!" in wanted and wanted.admits_labels(volume.labels, "label!")
-    return wanted.admits_labels(volume.labels) and not unwanted
 
 
 @click.command(cls=Command)
@@ -139,12 +130,17 @@ def prune(state: State, /, every: bool, force: bool, filters: tuple[str, ...]) -
     if every and "all" in wanted:
         raise InvalidArgument("conflicting options: cannot specify both --all and --filter all=1")
     every = every or bool(wanted.flag("all"))
-    if not force:
-        caller.out(_WARNING.format("all local" if every else "anonymous local"))
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            return 0
+    kind = "all local" if every else "anonymous local"
+    if not force and not confirm(state, f"This will remove {kind} volumes not used by at least one container.\n"):
+        return 0
     pruned = state.engine.volumes.prune(every=every, chosen=lambda volume: _has(volume, wanted))
     if pruned.names:
         caller.out("Deleted Volumes:\n" + "".join(f"{name}\n" for name in pruned.names) + "\n")
     caller.out(f"Total reclaimed space: {human_size(pruned.size_bytes)}\n")
     return 0
+
+
+def _has(volume: Volume, wanted: Filters) -> bool:
+    """Whether it has the labels that are wanted, and none of those that are not."""
+    unwanted = "label!" in wanted and wanted.admits_labels(volume.labels, "label!")
+    return wanted.admits_labels(volume.labels) and not unwanted

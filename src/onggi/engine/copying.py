@@ -50,9 +50,14 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
 class ContainerFiles:
     """The files of one container, as `engine.containers.files` opens them."""
 
-    def __init__(self, root: int, shown: str, owner: Callable[[], tuple[int, int]]) -> None:
-        """Work beneath the descriptor `root`; `shown` names the container in errors, `owner` gives its user's ids."""
-        self._root, self._shown, self._owner = root, shown, owner
+    def __init__(
+        self, root: int, shown: str, owner: Callable[[], tuple[int, int]], happened: Callable[[str], None]
+    ) -> None:
+        """Work beneath the descriptor `root`.
+
+        `shown` names the container in errors, `owner` gives its user's ids, `happened` takes down what was done.
+        """
+        self._root, self._shown, self._owner, self._happened = root, shown, owner, happened
 
     def stat(self, path: str) -> PathStat:
         """Look at a path, not following a link that is named itself. Raises NotFound with Docker's text."""
@@ -72,6 +77,7 @@ class ContainerFiles:
         if found is None:
             raise self._missing(path)
         label = fsencode(own_name if name is None else name)
+        self._happened("archive-path")
         if found.is_directory:
             fd = open_directory(self._root, _bytes(source))
             try:
@@ -200,6 +206,7 @@ class ContainerFiles:
             raise InvalidArgument(
                 "container rootfs is marked read-only" if in_root else "mounted volume is marked read-only"
             )
+        self._happened("extract-to-dir")
         return fd
 
     def _missing(self, path: str) -> NotFound:

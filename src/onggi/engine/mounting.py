@@ -1,7 +1,7 @@
 """What containers have to do with volumes and directories of the host: making them, filling them, leaving them."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from os import fsencode
 from typing import Final
@@ -11,13 +11,15 @@ from msgspec.structs import replace
 from onggi.base.errors import InvalidArgument, OnggiError
 from onggi.engine.context import Context
 from onggi.engine.views import open_view
+from onggi.host.copying import Owner
 from onggi.host.selecting import close, is_directory, look, open_anything, open_directory
-from onggi.spec.container import ContainerRequest, MountRequest, parse_request
+from onggi.spec.container import ContainerRequest, IdMapRequest, MountRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.mounts import check_mounts, parse_volumes_from
 from onggi.store.containers import Container
 
 ANONYMOUS_LABEL: Final = "com.docker.volume.anonymous"
+_NOBODY: Final = 65534
 
 
 def complete_mounts(context: Context, request: ContainerRequest, image: ImageDefaults) -> ContainerRequest:
@@ -89,9 +91,22 @@ def fill_volumes(context: Context, container: Container, request: ContainerReque
     empty = [mount for mount in volumes if context.volumes.is_empty(mount.source) and mount.copy and first]
     if not empty:
         return
+    owner = _owner_outside(request)
     with _open_root(context, container, request) as root:
         for mount in empty:
-            _fill(context, mount, root)
+            _fill(context, mount, root, owner)
+
+
+def _owner_outside(request: ContainerRequest) -> Owner | None:
+    """Give the host's ids for those in a container with a user namespace of its own; what has none is nobody's."""
+    if not request.uid_map:
+        return None
+
+    def outside(ranges: Sequence[IdMapRequest], id: int) -> int:
+        found = (r.host + id - r.container for r in ranges if r.container <= id < r.container + r.size)
+        return next(found, _NOBODY)
+
+    return lambda uid, gid: (outside(request.uid_map, uid), outside(request.gid_map, gid))
 
 
 @contextmanager
@@ -107,9 +122,11 @@ def _open_root(context: Context, container: Container, request: ContainerRequest
         context.files.close(fd)
 
 
-def _fill(context: Context, mount: MountRequest, root: int) -> None:
+def _fill(context: Context, mount: MountRequest, root: int, owner: Owner | None) -> None:
     path = fsencode(mount.target).strip(b"/")
     if look(root, path, follow=True) is None:
+        if owner is not None:
+            context.volumes.give(mount.source, *owner(0, 0))
         return
     place = open_anything(root, path)
     try:
@@ -119,7 +136,7 @@ def _fill(context: Context, mount: MountRequest, root: int) -> None:
         close(place)
     source = open_directory(root, path)
     try:
-        context.volumes.fill(mount.source, source)
+        context.volumes.fill(mount.source, source, owner=owner)
     finally:
         close(source)
 

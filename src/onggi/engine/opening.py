@@ -43,7 +43,12 @@ def open_files(
         composed = stack.enter_context(
             compose(root, _places(context, container, request), at, read_only=request.read_only)
         )
-        yield ContainerFiles(composed.fd, shown, lambda: _owner(context, container, request))
+        yield ContainerFiles(
+            composed.fd,
+            shown,
+            owner=lambda: _owner(context, container, request),
+            happened=lambda action: context.journal.container(container, action),
+        )
 
 
 def _open_root(

@@ -79,4 +79,5 @@ class Volumes:
                 continue  # another command was faster
             names.append(volume.name)
             size_bytes += freed
+        self._context.journal.pruned("volume", size_bytes)
         return Pruned(names=tuple(names), size_bytes=size_bytes)

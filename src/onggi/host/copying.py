@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,6 +20,10 @@ from .xattrs import belongs_to_image, read_xattrs
 
 _CHUNK: Final = 64 << 20
 _NO_COPY_IN_KERNEL: Final = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)
+
+
+Owner = Callable[[int, int], tuple[int, int]]
+"""Gives the ids in the copy for those of the source."""
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +47,7 @@ class _Stat(msgspec.Struct, frozen=True):
 class _Copy:
     """One copy in progress."""
 
-    def __init__(self, planter: Planter, owner: tuple[int, int] | None, *, no_xdev: bool) -> None:
+    def __init__(self, planter: Planter, owner: Owner | None, *, no_xdev: bool) -> None:
         self.entries = 0
         self.size_bytes = 0
         self._planter = planter
@@ -108,7 +113,7 @@ class _Copy:
         return True
 
     def _attributes(self, seen: os.stat_result, fd: int | None = None) -> _Stat:
-        uid, gid = self._owner or (seen.st_uid, seen.st_gid)
+        uid, gid = self._owner(seen.st_uid, seen.st_gid) if self._owner else (seen.st_uid, seen.st_gid)
         found = {} if fd is None else {k: v for k, v in read_xattrs(fd).items() if belongs_to_image(k)}
         return _Stat(stat.S_IMODE(seen.st_mode), uid, gid, seen.st_mtime_ns, found)
 
@@ -117,14 +122,14 @@ def copy_tree(
     source: int,
     target: int,
     *,
-    owner: tuple[int, int] | None = None,
+    owner: Owner | None = None,
     owners: bool = True,
     no_xdev: bool = False,
     max_entries: int = 10_000_000,
 ) -> Copied:
     """Copy what is beneath the directory `source`, and its own attributes, to the directory `target`.
 
-    `owner`: everything belongs to these ids instead; `owners=False`: to whoever copies.
+    `owner` gives other ids for those of the source; `owners=False`: to whoever copies.
     `no_xdev`: what is mounted in the tree is left out.
     Raises OSError, and what Planter and walk raise.
     """

@@ -21,7 +21,7 @@ import msgspec
 
 from onggi.base.errors import Conflict, InvalidArgument, NotFound
 from onggi.base.ids import is_name
-from onggi.host.copying import copy_tree, move_contents
+from onggi.host.copying import Owner, copy_tree, move_contents
 from onggi.host.db import Connection
 from onggi.host.locks import Lock, take_lock
 from onggi.host.oserrors import explain_oserror
@@ -125,10 +125,11 @@ class Volumes:
             self._finish(name)
             self._root.discard(self._root.place("volumes", name, "filling"))
 
-    def fill(self, name: str, source: int) -> None:
+    def fill(self, name: str, source: int, *, owner: Owner | None = None) -> None:
         """Copy what is beneath the directory `source` into an empty volume, which takes its owner and mode too.
 
-        A volume that is not empty stays as it is. `source` is hostile: nothing leads out of it.
+        A volume that is not empty stays as it is. `source` is hostile: nothing leads out of it. `owner` gives other
+        ids for those of the source.
         """
         files = self._root.files
         filling = self._root.place("volumes", name, "filling")
@@ -140,7 +141,7 @@ class Volumes:
             files.make_directory(filling)
             target = files.open_directory(filling)
             try:
-                copy_tree(source, target)
+                copy_tree(source, target, owner=owner)
                 files.rename(filling, self._filled(name))
             except OSError as error:
                 raise explain_oserror(error, "copy the image's files to volume", name) from None
@@ -148,6 +149,10 @@ class Volumes:
                 files.close(target)
                 self._root.discard(filling)
             self._finish(name)
+
+    def give(self, name: str, uid: int, gid: int) -> None:
+        """Change the owner of a volume itself."""
+        self._root.files.own(self._data(name), uid, gid)
 
     def _finish(self, name: str) -> None:
         files, filled = self._root.files, self._filled(name)
