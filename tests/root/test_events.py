@@ -191,6 +191,20 @@ def test_export_attach_and_labels_of_the_image(home: Home, tmp_path: Path) -> No
     assert events[0].attributes["both"] == "container"
 
 
+def test_copying_and_pruning(home: Home, tmp_path: Path) -> None:
+    home.engine.containers.create(ContainerRequest(image=IMAGE, network="none"), name="box")
+    (tmp_path / "file").write_text("x")
+    home.ok("cp", "box:/etc/passwd", str(tmp_path))
+    home.ok("cp", str(tmp_path / "file"), "box:/tmp")
+    home.ok("cp", "box:/etc/passwd", "-")
+    assert told(home) == ["create", "archive-path", "extract-to-dir", "archive-path"]
+    home.ok("system", "prune", "-f", "--volumes")
+    pruned = [(event.type, event.actor, event.attributes) for event in past(home) if event.action == "prune"]
+    assert [kind for kind, _, _ in pruned] == ["container", "volume", "image", "builder"]
+    assert pruned[1:] == [(kind, "", {"reclaimed": "0"}) for kind in ("volume", "image", "builder")]
+    assert pruned[0][2] == {"reclaimed": "1"}
+
+
 def test_a_start_is_told_once_where_the_starter_was_killed(home: Home) -> None:
     """Whoever folds first tells of it, and of the end too."""
     container = home.engine.containers.create(ContainerRequest(image=IMAGE, command=("true",), network="none"))

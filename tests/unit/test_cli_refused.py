@@ -204,3 +204,25 @@ def test_every_flag_of_docker_is_there_or_refused(verb: str, flags: str) -> None
     (command, *_) = commands()[verb]
     have = {flag for option in command.params for flag in option.opts} | set(refused.refused_names(verb))
     assert {f"--{name}" for name in flags.split()} - have == {"--help"} & {f"--{name}" for name in flags.split()}
+
+
+@pytest.mark.parametrize(
+    ("group", "verbs"),
+    [
+        ("container", "attach commit cp create diff exec export inspect kill list logs ls pause port prune ps rename "
+                      "remove restart rm run start stats stop top unpause update wait"),
+        ("image", "build history import inspect list load ls prune remove rm save tag"),
+        ("volume", "create inspect list ls prune remove rm"),
+        ("system", "df events info prune"),
+        ("builder", "build prune"),
+    ],
+)  # fmt: skip
+def test_management_forms_are_complete(group: str, verbs: str) -> None:
+    """As `docker GROUP --help` of 28.2 lists them, but for registries."""
+    cli.load()
+    found = cli.commands[group]
+    assert isinstance(found, click.Group)
+    assert set(verbs.split()) <= set(found.commands)
+    shared = set(verbs.split()) & set(cli.commands) - {"inspect", "rm"} if group in ("container", "image") else set()
+    for verb in shared:
+        assert found.commands[verb] is cli.commands[verb]

@@ -8,6 +8,7 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import CONTAINER
 from onggi.cli.copying import cp
+from onggi.cli.images import commit, export
 from onggi.cli.limits import LIMIT_OPTIONS, changed_limits
 from onggi.cli.options import with_options
 from onggi.cli.render import each
@@ -22,11 +23,12 @@ def register(cli: Group) -> None:
     """Add the container commands, and their management forms below `container`."""
     group = Group("container", help="Manage containers")
     for command in (run, create, start, stop, kill, restart, pause, unpause, wait, rm, ps, logs, exec_, attach, inspect,
-                    stats, top, port, rename, diff, update, cp):  # fmt: skip
+                    stats, top, port, rename, diff, update, cp, commit, export):  # fmt: skip
         cli.add_command(command)
         group.add_command(command)
     group.add_command(ps, "ls")
     group.add_command(ps, "list")
+    group.add_command(rm, "remove")
     cli.add_command(group)
 
 

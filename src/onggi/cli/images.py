@@ -24,6 +24,7 @@ def register(cli: Group) -> None:
         (history, "history"),
         (tag, "tag"),
         (rmi, "rm"),
+        (rmi, "remove"),
         (save, "save"),
         (load, "load"),
         (import_, "import"),
@@ -31,8 +32,6 @@ def register(cli: Group) -> None:
     ):
         group.add_command(command, name)
     cli.add_command(group)
-    cli.add_command(commit)
-    cli.add_command(export)
 
 
 @click.command(cls=Command)
