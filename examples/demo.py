@@ -174,6 +174,7 @@ class Demo:
 
     def numbers(self) -> None:
         """The numbers of this machine"""
+        self.onggi("system", "df")
         words = ("run", "--rm", "busybox", "true") if self.has("busybox") else ("run", "--rm", "hello")
         times = sorted(self.time(*words) for _ in range(RUNS))
         images = [name for name in (*BASES, "guide", "guide:changed", "primes:all", "primes") if self.has(name)]
@@ -351,7 +352,7 @@ def main() -> int:
             return 130
         finally:
             demo.ask("rm", "-f", CONTAINER)
-    say(f"\nThat took {time.monotonic() - began:.0f} s. Nothing is left running; the images stay.")
+    say(f"\nThat took {time.monotonic() - began:.0f} s. No container is left, images stay; onggid goes when idle.")
     say(f"onggi is {ONGGI}; `./run install` links it into /usr/local/bin.")
     return 0
 

@@ -66,6 +66,7 @@ def test_with_images_of_before_their_steps_go_on(home: Home, tmp_path: Path) -> 
     for line in (
         "busybox is here already; `onggi image bootstrap busybox` makes it anew.",
         "Hello from busybox",
+        "A /app/note.txt",
         "uid=0(root) gid=0(root)",
         "Left out: build guide:changed needs the network, for apt and pip.",
         "Left out: build primes:all needs the network, for its compiler.",
