@@ -95,6 +95,9 @@ def test_inspect_of_a_kind(shared: Home) -> None:
     assert shared.ok("inspect", "--type", "image", "-f", "{{.Os}}", IMAGE) == "linux\n"
     done = shared.onggi("inspect", "--type", "container", IMAGE)
     assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", f"onggi: No such container: {IMAGE}\n")
+    assert shared.ok("container", "inspect", "-f", "{{.Name}}", "alive") == "/alive\n"
+    done = shared.onggi("container", "inspect", IMAGE)
+    assert (done.returncode, done.stderr) == (1, f"onggi: No such container: {IMAGE}\n")
     done = shared.onggi("inspect", "nobody")
     assert (done.returncode, done.stdout, done.stderr) == (1, "[]\n", "onggi: No such object: nobody\n")
     done = shared.onggi("inspect", "--type", "odd", "alive")

@@ -13,7 +13,7 @@ from onggi.cli.limits import LIMIT_OPTIONS, changed_limits
 from onggi.cli.options import with_options
 from onggi.cli.render import each
 from onggi.cli.running import attach, create, exec_, run, start
-from onggi.cli.showing import inspect, logs, port, ps, stats, top
+from onggi.cli.showing import inspect, inspect_containers, logs, port, ps, stats, top
 from onggi.engine.containers import parse_signal
 from onggi.spec.container import ResourceRequest
 from onggi.store.containers import Container
@@ -26,6 +26,7 @@ def register(cli: Group) -> None:
                     stats, top, port, rename, diff, update, cp, commit, export):  # fmt: skip
         cli.add_command(command)
         group.add_command(command)
+    group.add_command(inspect_containers, "inspect")
     group.add_command(ps, "ls")
     group.add_command(ps, "list")
     group.add_command(rm, "remove")

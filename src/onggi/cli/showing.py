@@ -13,7 +13,7 @@ from onggi.cli.container_list import COLUMNS, FILTERS, RAW, TABLE, Listed, selec
 from onggi.cli.documents import FORMAT_HELP as DOCUMENT_FORMAT_HELP
 from onggi.cli.documents import show_documents
 from onggi.cli.filters import filter_option, parse_filters
-from onggi.cli.inspect import KINDS, find_document
+from onggi.cli.inspect import KINDS, container_document, find_document
 from onggi.cli.listing import Listing, listing_options, needs, render_listing
 from onggi.cli.moments import parse_moment
 from onggi.cli.processes_table import Moment, choose_columns, process_rows
@@ -118,6 +118,16 @@ def inspect(state: State, /, objects: tuple[str, ...], format: str, size: bool, 
         return find_document(state.engine, ref, kind=kind, size=size, warn=state.caller.err)
 
     return show_documents(state, objects, find, format)
+
+
+@click.command("inspect", cls=Command)
+@click.option("-f", "--format", "format", default="", metavar="FORMAT", help=DOCUMENT_FORMAT_HELP)
+@click.option("-s", "--size", is_flag=True, help="Measure what a container has written")
+@click.argument("containers", type=CONTAINER, nargs=-1, required=True)
+@pass_state
+def inspect_containers(state: State, /, containers: tuple[str, ...], format: str, size: bool) -> int:
+    """Describe containers in full, as JSON."""
+    return show_documents(state, containers, lambda ref: container_document(state.engine, ref, size=size), format)
 
 
 @click.command(cls=Command)

@@ -277,6 +277,8 @@ class _Execution:
                 return self._function(dot, first, command, command.arguments[1:], final)
         if not isinstance(first, Pipe):
             self._node = first
+        if isinstance(first, nodes.Variable):
+            self._find(first.names[0])
         if len(command.arguments) > 1 or final is not _MISSING:
             raise self._error(f"can't give argument to non-function {first}")
         if isinstance(first, nodes.Nil):
@@ -326,7 +328,6 @@ class _Execution:
         if not self._lenient and (receiver is None or isinstance(receiver, Nil)):
             raise self._error(f"nil data; no entry for key {quote(names[0])}")
         for name, following in zip(names, [*names[1:], None], strict=True):
-            self._node = node
             holder = receiver
             if following is None:
                 return self._field(dot, name, kind, node, arguments, final, receiver)
@@ -355,6 +356,7 @@ class _Execution:
             found = name if name in receiver else self._aliases.get(name, name)
             if found in receiver:
                 return self._found(dot, name, node, arguments, final, receiver[found])
+            self._refuse_arguments(name, arguments, final)
             if isinstance(receiver, Map):
                 return None
             if isinstance(receiver, Object) and name in receiver.silent:
@@ -369,9 +371,12 @@ class _Execution:
         if isinstance(value, Method):
             method = Function(value.function, value.parameters)
             return self._call(dot, method, node, name, arguments[1:], final)
+        self._refuse_arguments(name, arguments, final)
+        return value
+
+    def _refuse_arguments(self, name: str, arguments: Sequence[Node], final: _Value) -> None:
         if len(arguments) > 1 or final is not _MISSING:
             raise self._error(f"{name} is not a method but has arguments")
-        return value
 
     # -- functions ---------------------------------------------------------------------------------
 
@@ -430,7 +435,7 @@ class _Execution:
                     raise self._error(f"cannot assign nil to {wanted}")
                 return None if wanted == "any" else []
         value = self._operand(dot, node)
-        if value is None and wanted == "string" and isinstance(node, nodes.Field):
+        if value is None and wanted != "any" and isinstance(node, nodes.Field):
             raise self._error(f"wrong type for value; expected {wanted}; got interface {{}}")
         return self._check_type(value, wanted)
 

@@ -271,6 +271,7 @@ class Lexer:
         if (digits == _DIGITS and self._accept("eE")) or (digits == _BASES["x"] and self._accept("pP")):
             self._accept("+-")
             self._accept_run(_DIGITS)
+        self._accept("i")
         if _is_word(self._peek()):
             self._at += 1
             return False

@@ -46,6 +46,8 @@ def _character(text: str) -> int:
         value = unquote('"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"')
     except ValueError:
         value = ""
+    if text == "''":
+        raise ValueError("invalid syntax")
     if len(value) != 1:
         raise ValueError(f"malformed character constant: {text}")
     return ord(value)

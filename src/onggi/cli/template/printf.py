@@ -105,12 +105,16 @@ def _format(layout: _Layout, verb: str, value: Any) -> str:
     if value is None:
         return layout.pad("<nil>") if verb == "v" else f"%!{verb}(<nil>)"
     if isinstance(value, list):
-        return f"[{' '.join(_format(layout, verb, item) for item in value)}]"
+        return f"[{' '.join(_inner(layout, verb, item) for item in value)}]"
     if isinstance(value, dict):
-        shown = (f"{_format(layout, verb, key)}:{_format(layout, verb, value[key])}" for key in sorted(value))
+        shown = (f"{_format(layout, verb, key)}:{_inner(layout, verb, value[key])}" for key in sorted(value))
         return f"map[{' '.join(shown)}]"
     shown_value = _scalar(layout, verb, value)
     return f"%!{verb}({type_name(value)}={to_text(value)})" if shown_value is None else shown_value
+
+
+def _inner(layout: _Layout, verb: str, value: Any) -> str:
+    return layout.pad("<nil>") if value is None else _format(layout, verb, value)
 
 
 def _scalar(layout: _Layout, verb: str, value: Any) -> str | None:
@@ -162,8 +166,8 @@ def _integer(layout: _Layout, verb: str, value: int) -> str | None:
         case "c":
             return layout.pad(_character(value))
         case "q":
-            char = _character(value)
-            return layout.pad(f"'{char}'" if char != "'" else "'\\''")
+            text = quote(_character(value))[1:-1].replace('\\"', '"')
+            return layout.pad(f"'{text}'" if text != "'" else "'\\''")
         case "U":
             return layout.pad(f"U+{value:04X}")
         case _:
