@@ -187,3 +187,13 @@ def test_version_and_info(shared: Home) -> None:
     assert "Operating System: " in shared.ok("info")
     done = shared.onggi("info", "-f", "{{.Nope}}")
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_container_outlives_its_image(home: Home) -> None:
+    home.start("true", name="orphan", labels={"k": "v"}).wait(timeout_s=30)
+    assert home.ok("rmi", "-f", IMAGE).startswith(f"Untagged: {IMAGE}:latest\nDeleted: ")
+    shown = home.ok("ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Command}}")
+    assert shown.split() == ["orphan", home.image.id.hex[:12], '"true"']
+    assert "orphan" in home.ok("ps", "-as")
+    assert home.ok("inspect", "-f", "{{.Name}}", "orphan") == "/orphan\n"
+    assert home.ok("start", "orphan") == "orphan\n"

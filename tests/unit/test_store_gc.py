@@ -63,6 +63,19 @@ def test_everything_of_an_image_stays_and_goes_with_it(store: Store) -> None:
     assert store.checker.check() == []
 
 
+def test_the_config_of_a_removed_image_stays_for_its_containers(store: Store) -> None:
+    with store.leases.open("load") as lease:
+        layer = receive(store, FILES, lease)
+        image = store.images.create(make_config(diff_id_of(FILES)), [layer], lease=lease)
+    id = new_id()
+    store.containers.create(new_container(id, image=str(image.id)), durable=False)
+    store.images.remove(image.id)
+    assert image.id not in store.collector.collect().blobs
+    assert store.images.config(image.id).diff_ids == (diff_id_of(FILES),)
+    store.containers.remove(id)
+    assert store.collector.collect().blobs == (image.id,)
+
+
 def test_snapshots_stay_for_containers_leases_and_holders(store: Store) -> None:
     container, leased, held, loose = (new_id() for _ in range(4))
     lease = store.leases.open("build")

@@ -6,11 +6,12 @@ from typing import cast
 import pytest
 
 from onggi.base.errors import Conflict, NotFound
+from onggi.cli import usage_list
 from onggi.cli.usage_list import COLUMNS, TABLE, Listed, Sample, Watch
 from onggi.engine.assemble import Engine
 from onggi.host.cgroupfs import Statistics
 from onggi.host.cgroupfs.statistics import CpuStatistics, DeviceStatistics, MemoryStatistics, PidsStatistics
-from onggi.spec.container import ContainerRequest
+from onggi.spec.container import ContainerRequest, print_request
 from onggi.store.containers import Container
 
 SECOND = 10**9
@@ -70,7 +71,8 @@ def test_what_does_not_run_uses_nothing() -> None:
 class Containers:
     """Containers that come and go."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, network: str = "none") -> None:
+        self.network = network
         self.names = list(names)
         self.alive = set(names)
 
@@ -80,7 +82,8 @@ class Containers:
         return self._container(ref)
 
     def _container(self, name: str) -> Container:
-        return cast(Container, SimpleNamespace(id=_Id(name), name=name, pid=0))
+        config = print_request(ContainerRequest(network=self.network))
+        return cast(Container, SimpleNamespace(id=_Id(name), name=name, pid=7, config=config))
 
     def list(self, *, every: bool) -> list[Container]:
         return [self._container(name) for name in self.names if every or name in self.alive]
@@ -89,9 +92,6 @@ class Containers:
         if id not in self.alive:
             raise Conflict(f"container {id} is not running")
         return used(1)
-
-    def request(self, id: str) -> ContainerRequest:
-        return ContainerRequest(network="none")
 
 
 class _Id(str):
@@ -127,3 +127,10 @@ def test_those_asked_for_stay_until_they_are_removed() -> None:
     assert [item.asked for item in found.look(2)] == ["b"]
     with pytest.raises(NotFound):
         watch(containers, "nobody")
+
+
+@pytest.mark.parametrize(("network", "expected"), [("bridge", "7B / 70B"), ("host", "0B / 0B"), ("none", "0B / 0B")])
+def test_traffic_of_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch, network: str, expected: str) -> None:
+    monkeypatch.setattr(usage_list, "network_traffic", lambda pid: (pid, 10 * pid))
+    (item,) = watch(Containers("a", network=network)).look(0)
+    assert item.network() == expected

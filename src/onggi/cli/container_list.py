@@ -1,6 +1,7 @@
 """The list of containers: what `ps` shows of each, and which its filters let through (moby's daemon/list.go)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Final
 
@@ -49,7 +50,10 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
     @cached_property
     def image(self) -> ImageDefaults:
         """What its image says."""
-        return self.engine.containers.image_defaults(self.container)
+        try:
+            return self.engine.containers.image_defaults(self.container)
+        except NotFound:
+            return ImageDefaults()
 
     @cached_property
     def settings(self) -> NetworkSettings | None:
@@ -109,14 +113,20 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
 
     def size(self) -> str:
         """What it has written, and that with its image: `0B (virtual 1MB)`."""
-        written, whole = self.engine.containers.size(self.container.id) if self.sized else (0, 0)
+        written = whole = 0
+        if self.sized:
+            with suppress(NotFound):  # it may be gone since it was listed
+                written, whole = self.engine.containers.size(self.container.id)
         return human_size(written, 3) + (f" (virtual {human_size(whole, 3)})" if whole else "")
 
     def platform(self) -> str:
         """What its image is made for."""
         if not self.container.image:
             return ""
-        platform = self.engine.images.config(self.container.image).platform
+        try:
+            platform = self.engine.images.config(self.container.image).platform
+        except NotFound:  # its image is gone, which those that do not run allow
+            return ""
         return f"{platform.os}/{platform.architecture}" + (f"/{platform.variant}" if platform.variant else "")
 
     def mounts(self) -> str:

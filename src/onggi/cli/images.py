@@ -51,6 +51,8 @@ def tag(state: State, /, image: str, name: str) -> int:
 def rmi(state: State, /, images: tuple[str, ...], force: bool) -> int:
     """Remove images."""
 
+    state.engine.system.fold()  # what has ended does not run, and may be in the way no more
+
     def remove(ref: str) -> None:
         names, id = state.engine.images.remove(ref, force=force)
         for name in names:

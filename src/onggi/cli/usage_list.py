@@ -11,6 +11,7 @@ from onggi.cli.listing import Column
 from onggi.engine.assemble import Engine
 from onggi.host.cgroupfs import Statistics
 from onggi.host.processes import network_traffic
+from onggi.spec.container import parse_request
 from onggi.store.containers import Container
 
 
@@ -137,6 +138,6 @@ class Watch:
         except (Conflict, NotFound):
             return Sample(at_ns=now_ns, used=Statistics())
         received = sent = 0
-        if self._engine.containers.request(container.id).network not in ("host", "none"):
+        if parse_request(container.config).network not in ("host", "none"):
             received, sent = network_traffic(container.pid)
         return Sample(at_ns=now_ns, used=used, received=received, sent=sent)

@@ -40,6 +40,7 @@ ORDER BY id
 _BLOBS: Final = """
 WITH RECURSIVE live(digest) AS (
     SELECT id FROM images UNION SELECT manifest FROM images UNION SELECT manifest FROM tags
+    UNION SELECT image FROM containers
     UNION SELECT tar FROM layers UNION SELECT key FROM lease_items WHERE kind = 'blob'
     UNION SELECT child FROM blob_links JOIN live ON parent = live.digest
 )
