@@ -12,7 +12,6 @@ import pytest
 from onggi import (
     Conflict,
     ContainerRequest,
-    FailedPrecondition,
     InvalidArgument,
     LaunchFailed,
     MountRequest,
@@ -138,7 +137,7 @@ def test_pause_and_unpause(home: Home) -> None:
         containers.pause("p")
     with pytest.raises(Conflict, match="is paused, unpause the container before exec"):
         container.exec(["true"])
-    with pytest.raises(FailedPrecondition, match="cannot start a paused container, try unpause instead"):
+    with pytest.raises(Conflict, match="cannot start a paused container, try unpause instead"):
         container.start()
     with pytest.raises(TimeoutError):
         container.wait(timeout_s=0.3)

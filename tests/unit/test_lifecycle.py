@@ -1,7 +1,11 @@
 """The life of a container: the table is whole, and says what Docker says."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from onggi import engine
 from onggi.base.errors import Conflict
 from onggi.runtime.lifecycle import ALREADY, GONE, TRANSITIONS, State, Verb, is_done, legal_from, next_state
 
@@ -31,7 +35,7 @@ def test_each_verb_in_each_state_leads_is_done_or_is_refused(verb: Verb, state: 
     elif not is_done(verb, state):
         with pytest.raises(Conflict) as caught:
             next_state(verb, state, ID)
-        assert ID in str(caught.value) or "cannot start a paused container" in str(caught.value)
+        assert ID in str(caught.value) or "a paused container" in str(caught.value)
 
 
 def test_the_table_in_words() -> None:
@@ -46,8 +50,11 @@ def test_the_table_in_words() -> None:
         ("start", "exited", "running"),
         ("pause", "running", "paused"),
         ("unpause", "paused", "running"),
+        ("exit", "created", "exited"),
         ("exit", "running", "exited"),
         ("exit", "paused", "exited"),
+        ("fail", "running", "exited"),
+        ("fail", "paused", "exited"),
         ("bury", "created", "dead"),
         ("bury", "exited", "dead"),
         ("remove", "created", "gone"),
@@ -56,7 +63,7 @@ def test_the_table_in_words() -> None:
     }
     assert {verb for verb, table in TRANSITIONS.items() if State.DEAD in table} == {Verb.REMOVE}
     assert GONE is None
-    assert len(ALREADY) == 3
+    assert len(ALREADY) == 4
 
 
 @pytest.mark.parametrize(
@@ -65,22 +72,21 @@ def test_the_table_in_words() -> None:
         ("start", "paused", "cannot start a paused container, try unpause instead"),
         ("start", "dead", f"Container {ID} is marked for removal and cannot be started"),
         ("pause", "paused", f"Container {ID} is already paused"),
-        ("pause", "exited", f"Container {ID} is not running"),
+        ("pause", "exited", f"container {ID} is not running"),
         ("unpause", "running", f"Container {ID} is not paused"),
-        ("kill", "exited", f"Container {ID} is not running"),
-        ("exec", "created", f"Container {ID} is not running"),
+        ("kill", "exited", f"container {ID} is not running"),
+        ("exec", "created", f"container {ID} is not running"),
         ("exec", "paused", f"Container {ID} is paused, unpause the container before exec"),
-        ("attach", "paused", f"Container {ID} is paused, unpause the container before attach"),
+        ("attach", "paused", "You cannot attach to a paused container, unpause it first"),
         (
             "remove",
             "running",
-            f"You cannot remove a running container {ID}. Stop the container before attempting removal or force remove",
+            f'cannot remove container "{ID}": container is running: stop the container before removing or force remove',
         ),
         (
             "remove",
             "paused",
-            f"You cannot remove a paused container {ID}. "
-            "Unpause and then stop the container before attempting removal or force remove",
+            f'cannot remove container "{ID}": container is paused: stop the container before removing or force remove',
         ),
     ],
 )
@@ -88,3 +94,14 @@ def test_refusals_are_dockers(verb: str, state: str, said: str) -> None:
     with pytest.raises(Conflict) as caught:
         next_state(Verb(verb), State(state), ID)
     assert str(caught.value) == said
+
+
+def test_the_engine_names_states_and_moves_by_the_table_only() -> None:
+    names = "|".join(state.value for state in State)
+    said = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(Path(engine.__file__).parent.glob("*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(rf'state\b.*"({names})"', line)
+    ]
+    assert said == []

@@ -17,13 +17,13 @@ from onggi.cli.render import age, command_text, ellipsis, go_time, status
 from onggi.engine.assemble import Engine
 from onggi.engine.networks import NetworkSettings
 from onggi.runtime.bundle import command_line
+from onggi.runtime.lifecycle import LIVE
 from onggi.spec.container import ContainerRequest, parse_request
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.ports import PublishedPort, parse_exposed
 from onggi.spec.reference import parse_reference
 from onggi.store.containers import Container
 
-ALIVE: Final = ("running", "paused")
 STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 HEALTH: Final = ("none", "starting", "healthy", "unhealthy")
 FILTERS: Final = frozenset(
@@ -58,7 +58,7 @@ class Listed(msgspec.Struct, kw_only=True, eq=False, dict=True):
     @cached_property
     def settings(self) -> NetworkSettings | None:
         """Where it is in a network, while it runs."""
-        if self.container.state not in ALIVE:
+        if self.container.state not in LIVE:
             return None
         try:
             return self.engine.containers.network(self.container.id)
@@ -173,7 +173,7 @@ def select(found: Sequence[Listed], filters: Filters, *, every: bool, last: int)
     """Give those of `found` (all, newest first) that are wanted; the `last` ones if that is above 0."""
     test = _Test(found, filters)
     every = every or last > 0 or "status" in filters
-    wanted = [item for item in test.between if (every or item.container.state in ALIVE) and test.admits(item)]
+    wanted = [item for item in test.between if (every or item.container.state in LIVE) and test.admits(item)]
     return wanted[:last] if last > 0 else wanted
 
 
@@ -222,7 +222,7 @@ class _Test:
     def _has_exited(self, container: Container) -> bool:
         if not self._codes:
             return True
-        return container.exit_code in self._codes and container.state not in ALIVE and container.started_ns > 0
+        return container.exit_code in self._codes and container.state not in LIVE and container.started_ns > 0
 
     def _has_volume(self, item: Listed) -> bool:
         wanted = self._filters.values("volume")

@@ -13,6 +13,7 @@ from onggi.engine.views import open_view
 from onggi.host.changes import list_changes
 from onggi.host.processes import open_process_root
 from onggi.host.tree import OPEN_DIRECTORY, open_beneath
+from onggi.runtime.lifecycle import LIVE
 from onggi.spec.container import ContainerRequest
 from onggi.spec.digest import DiffID, Digest
 from onggi.spec.image_config import (
@@ -43,7 +44,7 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
     """Open the merged root file system of a container: its process's root, or a view of its layers."""
     files = context.files
     with ExitStack() as stack:
-        if container.state in ("running", "paused"):
+        if container.state in LIVE:
             fd = open_process_root(container.pid)
             stack.callback(files.close, fd)
             yield fd

@@ -29,9 +29,9 @@ from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.places import Places, container_places
 from onggi.engine.sessions import PREFIX, Session, prepare_session
 from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
+from onggi.engine.waiting import wait_end
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw, update_limits
-from onggi.host.clock import monotonic_s, pause_s
 from onggi.host.hostfiles import read_host_name
 from onggi.host.launcher import LaunchFailed
 from onggi.host.logs import LogLine, read_logs
@@ -40,6 +40,7 @@ from onggi.plan.facts import Facts
 from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
 from onggi.runtime.bundle import merge_resources, resources_of
+from onggi.runtime.lifecycle import LIVE, State, Verb, is_done, legal_from, next_state
 from onggi.spec import signals
 from onggi.spec.container import (
     ContainerRequest,
@@ -59,9 +60,7 @@ if TYPE_CHECKING:
     from onggi.store.tar.pack import Sink
 
 STOP_TIMEOUT_S: Final = 10
-_ALIVE: Final = ("running", "paused")
 _NAME_ATTEMPTS: Final = 8
-_POLL_S: Final = 0.02
 _KILL_TIMEOUT_S: Final = 10
 _REMOVE_TIMEOUT_S: Final = 30
 _REMOVE_ATTEMPTS: Final = 10
@@ -80,9 +79,9 @@ class Containers:
         """Find one. Raises NotFound or InvalidArgument with Docker's texts."""
         found = self._context.containers.get(ref)
         # An end that somebody else is recording at this moment is waited for: who saw it may act on it.
-        self._folding.fold(found.id, wait=found.state in _ALIVE)
+        self._folding.fold(found.id, wait=found.state in LIVE)
         now = self._context.containers.get(found.id)
-        if now.state not in _ALIVE or found.state in _ALIVE:
+        if now.state not in LIVE or found.state in LIVE:
             return now
         # Its start was recorded just now, by somebody who had its lock; it may be over already.
         self._folding.fold(found.id, wait=True)
@@ -91,7 +90,7 @@ class Containers:
     def list(self, *, every: bool = False) -> list[Container]:
         """List running and paused containers, or with `every` all that have a name, newest first."""
         self._folding.fold_all()
-        states = None if every else ("running", "paused")
+        states = None if every else LIVE
         return [c for c in self._context.containers.list(states) if c.name is not None]
 
     def recorded(self, states: tuple[str, ...]) -> tuple[Container, ...]:
@@ -103,7 +102,7 @@ class Containers:
         self._folding.fold(id)
         container = self._context.containers.get(id)
         cleared = self._context.files.look(self._context.run_directory(id)) is None
-        return container.state in ("running", "paused") or (cleared and not container.auto_remove)
+        return container.state in LIVE or (cleared and not container.auto_remove)
 
     def connect_any(self, id: str) -> Attachment:
         """Connect to a container's supervisor, whatever its state."""
@@ -146,7 +145,7 @@ class Containers:
 
         def alive() -> bool:
             try:
-                return self.get(container.id).state in ("running", "paused", "created")
+                return self.get(container.id).state in (*LIVE, State.CREATED)
             except NotFound:
                 return False
 
@@ -214,7 +213,7 @@ class Containers:
                     config=print_request(request),
                     auto_remove=request.auto_remove,
                     snapshot=snapshot,
-                    state="created",
+                    state=State.CREATED,
                     pid=0,
                     started_ns=0,
                     finished_ns=0,
@@ -280,8 +279,8 @@ class Containers:
 
         `client` is the supervisor's end of an attach connection (`Attachment.pair`), which
         then misses no output. `spawn` executes the plan where this process should not;
-        `facts` are those of whoever executes it. Raises LaunchFailed, and
-        FailedPrecondition where its state forbids it.
+        `facts` are those of whoever executes it. Raises LaunchFailed, and Conflict where
+        its state forbids it.
         """
         context = self._context
         found = self.get(ref)
@@ -290,10 +289,9 @@ class Containers:
         joined = self._joined(request)
         with context.containers.lock(found.id):
             container = context.containers.get(found.id)
-            if container.state == "running":
+            if is_done(Verb.START, container.state):
                 return container
-            if container.state == "paused":
-                raise FailedPrecondition("cannot start a paused container, try unpause instead")
+            next_state(Verb.START, container.state, container.id)
             make_bind_sources(context, request)
             fill_volumes(context, container, request, first=not container.started_ns)
             try:
@@ -311,7 +309,7 @@ class Containers:
                 self._record_failure(container, error)
                 raise
             change = Change(
-                state="running",
+                state=State.RUNNING,
                 pid=pid,
                 started_ns=self._folding.started_ns(container.id),
                 finished_ns=0,
@@ -322,8 +320,8 @@ class Containers:
             )
             # Another command's folding may have noticed already that it runs.
             with context.root.db.write():
-                known = context.containers.get(container.id).state == "running"
-                started = context.containers.change(container.id, ("created", "exited", "running"), change)
+                known = context.containers.get(container.id).state == State.RUNNING
+                started = context.containers.change(container.id, {*legal_from(Verb.START), State.RUNNING}, change)
                 if not known:
                     context.journal.started(started, request, started.started_ns, attached=client is not None)
             return started
@@ -332,8 +330,8 @@ class Containers:
         return self._context.launcher.run(plan, inherited, facts=facts)
 
     def _record_failure(self, container: Container, error: LaunchFailed) -> None:
-        change = Change(state="created", exit_code=error.exit_code, error=str(error))
-        self._context.containers.change(container.id, ("created", "exited"), change)
+        change = self._moved(Verb.FAIL, container, Change(exit_code=error.exit_code, error=str(error)))
+        self._context.containers.change(container.id, legal_from(Verb.FAIL), change)
 
     def _joined(self, request: ContainerRequest) -> dict[str, str]:
         """Find the namespace files of the containers whose namespaces are shared."""
@@ -342,51 +340,33 @@ class Containers:
             if not value.startswith("container:"):
                 continue
             other = self.get(value.removeprefix("container:"))
-            if other.state not in ("running", "paused"):
+            if other.state not in LIVE:
                 raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
             joined[kind] = f"/proc/{other.pid}/ns/{namespace_file(kind)}"
         return joined
 
     def wait(self, ref: str, *, timeout_s: float | None = None) -> int:
-        """Wait until a container has ended; gives its exit code (128 and the signal for a killed one).
+        """Wait until a container does not run; gives its exit code (128 and the signal for a killed one).
 
         Raises TimeoutError.
         """
-        container = self.get(ref)
-        deadline = None if timeout_s is None else monotonic_s() + timeout_s
-        while container.state in ("running", "paused", "created"):
-            remaining = None if deadline is None else max(0.0, deadline - monotonic_s())
-            try:
-                with Attachment.connect(self._context.run_directory(container.id)) as attachment:
-                    end = attachment.wait_end(remaining)
-            except FailedPrecondition:
-                end = None
-                if deadline is not None and monotonic_s() > deadline:
-                    raise TimeoutError from None
-                pause_s(_POLL_S)
-            if end is not None:
-                return 128 + end[1] if end[1] else end[0]
-            try:
-                container = self.get(container.id)
-            except NotFound:
-                return 0
-        return container.exit_code
+        id = self._context.containers.get(ref).id
+        return wait_end(self._context, self._folding, id, timeout_s=timeout_s)
 
     def kill(self, ref: str, *, number: int = signal.SIGKILL) -> None:
         """Send a signal to a container's first process."""
         container = self.get(ref)
-        if container.state not in ("running", "paused"):
-            raise Conflict(f"container {container.id} is not running")
+        next_state(Verb.KILL, container.state, container.id)
         with Attachment.connect(self._context.run_directory(container.id)) as attachment:
             self._context.journal.container(container, "kill", more={"signal": str(number)})
             attachment.send_signal(number)
-        if number == signal.SIGKILL and container.state == "paused":
+        if number == signal.SIGKILL and container.state == State.PAUSED:
             thaw(self._cgroups(container))
 
     def stop(self, ref: str, *, timeout_s: int | None = None, number: int | None = None) -> None:
         """Ask a container to end, and kill it after `timeout_s` (its own, else 10; -1 waits for ever)."""
         container = self.get(ref)
-        if container.state not in ("running", "paused"):
+        if is_done(Verb.STOP, container.state):
             return
         request = decode_request(container)
         image = self.image_defaults(container)
@@ -394,7 +374,7 @@ class Containers:
             number = parse_signal(request.stop_signal or image.stop_signal or "SIGTERM")
         if timeout_s is None:
             timeout_s = request.stop_timeout_s if request.stop_timeout_s is not None else STOP_TIMEOUT_S
-        if container.state == "paused":
+        if container.state == State.PAUSED:
             self.unpause(container.id)
         for attempt, patience in ((number, timeout_s), (signal.SIGKILL, _KILL_TIMEOUT_S)):
             if self._end(container, attempt, patience):
@@ -443,26 +423,23 @@ class Containers:
         container = self.get(ref)
         with self._context.containers.lock(container.id):
             container = self._context.containers.get(container.id)
-            if container.state == "paused":
-                raise Conflict(f"Container {ref} is already paused")
-            self._require_alive(container)
+            next_state(Verb.PAUSE, container.state, ref)
             try:
                 freeze(self._cgroups(container))
             except OnggiError:
                 if self._pids_of(container):
                     raise
                 raise Conflict(f"container {container.id} is not running") from None
-            self._change(container, Change(state="paused"), "pause")
+            self._change(container, self._moved(Verb.PAUSE, container), "pause")
 
     def unpause(self, ref: str) -> None:
         """Let a paused container go on."""
         container = self.get(ref)
         with self._context.containers.lock(container.id):
             container = self._context.containers.get(container.id)
-            if container.state != "paused":
-                raise Conflict(f"Container {ref} is not paused")
+            next_state(Verb.UNPAUSE, container.state, ref)
             thaw(self._cgroups(container))
-            self._change(container, Change(state="running"), "unpause")
+            self._change(container, self._moved(Verb.UNPAUSE, container), "unpause")
 
     def _change(self, container: Container, change: Change, action: str, *, durable: bool = False) -> None:
         """Change what nobody else has changed meanwhile, and write the event that it is."""
@@ -474,20 +451,18 @@ class Containers:
         """Give a container another name."""
         context, id = self._context, self.get(ref).id
         with context.root.db.write(durable=True):
-            old = context.containers.get(id).name
+            old = context.containers.get(id)
+            next_state(Verb.RENAME, old.state, id)
             context.containers.rename(id, name)
-            context.journal.container(context.containers.get(id), "rename", more={"oldName": f"/{old}"})
+            context.journal.container(context.containers.get(id), "rename", more={"oldName": f"/{old.name}"})
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container that does not run, or with `force` any; `volumes` takes its anonymous ones along."""
         container = self.get(ref)
         for _ in range(_REMOVE_ATTEMPTS):
-            if container.state in ("running", "paused"):
+            if container.state in LIVE:
                 if not force:
-                    raise Conflict(
-                        f'cannot remove container "{container.name}": container is {container.state}: '
-                        "stop the container before removing or force remove"
-                    )
+                    next_state(Verb.REMOVE, container.state, container.name or container.id)
                 if not self._end(container, signal.SIGKILL, _REMOVE_TIMEOUT_S):
                     raise _undying(container)
             found = self._remove_ended(container.id, volumes)
@@ -505,7 +480,7 @@ class Containers:
                 container = context.containers.get(id)
             except NotFound:
                 return None
-            if container.state in ("running", "paused"):
+            if container.state not in legal_from(Verb.REMOVE):
                 return container
             if context.files.look(context.run_directory(id)) is not None:
                 self._folding.clear_released(id)
@@ -516,9 +491,8 @@ class Containers:
 
     def connect(self, ref: str) -> Attachment:
         """Connect to the supervisor of a running container."""
-        container = self._require_alive(self.get(ref))
-        if container.state == "paused":
-            raise Conflict("You cannot attach to a paused container, unpause it first")
+        container = self.get(ref)
+        next_state(Verb.ATTACH, container.state, container.id)
         attachment = Attachment.connect(self._context.run_directory(container.id))
         self._context.journal.container(container, "attach")
         return attachment
@@ -529,10 +503,7 @@ class Containers:
         """Run a further process in a running container; gives the session's run directory. Raises LaunchFailed."""
         context = self._context
         container = self.get(ref)
-        if container.state == "paused":
-            raise Conflict(f"Container {ref} is paused, unpause the container before exec")
-        if container.state != "running":
-            raise Conflict(f"container {container.id} is not running")
+        next_state(Verb.EXEC, container.state, container.id)
         facts = facts or context.facts
         request, image = decode_request(container), self.image_defaults(container)
         plan, inherited, run = prepare_session(
@@ -569,13 +540,14 @@ class Containers:
         id = self.get(ref).id
         with context.containers.lock(id):
             container = context.containers.get(id)
+            next_state(Verb.UPDATE, container.state, container.id)
             request = decode_request(container)
             check_limits_change(request.resources, limits)
             changed = msgspec.structs.replace(request, resources=merge_resources(request.resources, limits))
             check_limits(changed.resources)
             directories = self._cgroups(container)
             ops, notes = plan_update(resources_of(changed, find_devices(changed)), directories, context.facts.cgroup)
-            if container.state in ("running", "paused"):
+            if container.state in LIVE:
                 update_limits(ops, directories)
             self._change(container, Change(config=print_request(changed)), "update", durable=True)
         return notes
@@ -585,7 +557,8 @@ class Containers:
     ) -> Image:
         """Make an image of what a container has changed; a running one is paused meanwhile unless told otherwise."""
         container = self.get(ref)
-        paused = pause and container.state == "running"
+        next_state(Verb.COMMIT, container.state, container.id)
+        paused = pause and container.state == State.RUNNING
         if paused:
             self.pause(container.id)
         try:
@@ -647,9 +620,13 @@ class Containers:
     # -- inside ------------------------------------------------------------------------------------
 
     def _require_alive(self, container: Container) -> Container:
-        if container.state not in ("running", "paused"):
-            raise Conflict(f"container {container.id} is not running")
+        next_state(Verb.TOP, container.state, container.id)
         return container
+
+    def _moved(self, verb: Verb, container: Container, change: Change | None = None) -> Change:
+        """Add to a change where the verb leads. Raises Conflict where it is not legal."""
+        state = next_state(verb, container.state, container.id)
+        return msgspec.structs.replace(change or Change(), state=state)
 
     def _cgroups(self, container: Container) -> dict[str, str]:
         parent = decode_request(container).cgroup_parent.rstrip("/") or self._context.cgroup_parent

@@ -7,12 +7,11 @@ import msgspec
 from onggi.base.errors import NotFound
 from onggi.engine.committing import size_of
 from onggi.engine.context import Context
+from onggi.runtime.lifecycle import LIVE
 from onggi.store.build_cache import BuildCache, CacheEntry
 from onggi.store.containers import Container
 from onggi.store.images import Image
 from onggi.store.volumes import Volume
-
-_ALIVE = ("running", "paused")
 
 
 class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +73,7 @@ class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
     def sum_containers(self) -> Sum:
         """Containers that run are in use."""
         size = sum(item.size_bytes for item in self.containers)
-        used = [item for item in self.containers if item.container.state in _ALIVE]
+        used = [item for item in self.containers if item.container.state in LIVE]
         kept = sum(item.size_bytes for item in used)
         return Sum(total=len(self.containers), active=len(used), size_bytes=size, reclaimable_bytes=size - kept)
 

@@ -18,13 +18,12 @@ from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.locks import probe_lock, take_lock
 from onggi.plan.cgroup import plan_directories
+from onggi.runtime.lifecycle import LIVE, State, Verb, legal_from, next_state
 from onggi.runtime.records import LOST_EXIT_CODE, MAX_RECORD_BYTES, ExitRecord, parse_exit, parse_state
 from onggi.spec.container import parse_request
 from onggi.store.containers import Change, Container
 
 RELEASE_TIMEOUT_S: Final = 30.0
-_ALIVE: Final = ("running", "paused")
-_ANY: Final = ("created", "running", "paused", "exited", "dead")
 LOST: Final = "the supervisor was lost; the container ended with it"
 FAILED: Final = "a step of its start failed"
 REBOOTED: Final = "the machine was restarted; the container ended with it"
@@ -42,7 +41,7 @@ class Folding:
         context = self._context
         ids = set(context.files.entries(f"{context.run}/containers"))
         rows: dict[str, Container] = {container.id: container for container in context.containers.list()}
-        ids |= {id for id, row in rows.items() if row.state in _ALIVE or (row.auto_remove and row.state == "exited")}
+        ids |= {id for id, row in rows.items() if row.state in LIVE or (row.auto_remove and row.state == State.EXITED)}
         ids |= {id for id in release_left(context) if id in rows}
         for id in ids:
             try:
@@ -73,7 +72,7 @@ class Folding:
                 return
             with lock:
                 self._fold_ended(id, run)
-        elif row.state in ("created", "exited"):
+        elif row.state in legal_from(Verb.START):
             self._fold_started(id, run)
 
     def _fold_sessions(self, row: Container, *, ended: bool = False) -> None:
@@ -121,7 +120,7 @@ class Folding:
         except NotFound:
             return  # it is still on its way
         change = Change(
-            state="running",
+            state=State.RUNNING,
             pid=state.pid,
             started_ns=state.started_ns,
             finished_ns=0,
@@ -133,7 +132,7 @@ class Folding:
         context = self._context
         try:
             with context.root.db.write():
-                row = context.containers.change(id, ("created", "exited"), change)
+                row = context.containers.change(id, legal_from(Verb.START), change)
                 context.journal.started(row, parse_request(row.config), state.started_ns, attached=False)
         except FailedPrecondition:
             return
@@ -161,23 +160,23 @@ class Folding:
         if record is not None and record.failed:
             row = self._record_failure(row, record)
         elif (
-            row.state in _ALIVE
-            or (record is not None and row.state == "created")
-            or (started and row.state == "created")
-        ) or (record is not None and row.state == "exited" and record.at_ns > row.finished_ns):
+            row.state in LIVE
+            or (record is not None and row.state == State.CREATED)
+            or (started and row.state == State.CREATED)
+        ) or (record is not None and row.state == State.EXITED and record.at_ns > row.finished_ns):
             row = self._record_end(row, record, present)
         if not alive:
             if present:
                 self._clear(id, run)
             release(context, id)  # by now nothing of it can use its address
-            if row.auto_remove and (row.state in ("exited", "dead") or (record is not None and record.failed)):
+            if row.auto_remove and (row.state in (State.EXITED, State.DEAD) or (record is not None and record.failed)):
                 self._remove(row)
 
     def _record_end(self, row: Container, record: ExitRecord | None, present: bool) -> Container:
         context = self._context
         if record is not None:
             change = Change(
-                state="exited",
+                state=State.EXITED,
                 pid=0,
                 exit_code=record.status,
                 finished_ns=record.at_ns,
@@ -187,7 +186,7 @@ class Folding:
         else:
             same_boot = present and row.boot_id in ("", context.root.boot_id)
             change = Change(
-                state="exited",
+                state=State.EXITED,
                 pid=0,
                 exit_code=LOST_EXIT_CODE,
                 finished_ns=context.root.clock_ns(),
@@ -199,13 +198,13 @@ class Folding:
         if record is not None:
             release(context, row.id)
         with context.root.db.write():
-            changed = context.containers.change(row.id, _ANY, change)
+            changed = context.containers.change(row.id, legal_from(Verb.EXIT), change)
             context.journal.died(
                 row,
                 changed.finished_ns,
                 code=changed.exit_code,
                 oom_killed=changed.oom_killed,
-                was_running=row.state in _ALIVE,
+                was_running=row.state in LIVE,
             )
             if row.auto_remove and row.name is not None:
                 context.journal.container(row, "destroy")
@@ -213,9 +212,8 @@ class Folding:
 
     def _record_failure(self, row: Container, record: ExitRecord) -> Container:
         """Record a start that failed, where its starter did not live to say how."""
-        state = "exited" if row.state in _ALIVE else row.state
-        code = row.exit_code or record.status
-        change = Change(state=state, pid=0, exit_code=code, error=row.error or FAILED)
+        change = Change(pid=0, exit_code=row.exit_code or record.status, error=row.error or FAILED)
+        change = msgspec.structs.replace(change, state=next_state(Verb.FAIL, row.state, row.id))
         if row.auto_remove:
             change = msgspec.structs.replace(change, name=None)
         context = self._context
@@ -223,7 +221,7 @@ class Folding:
         with context.root.db.write():
             if row.auto_remove and row.name is not None:
                 context.journal.container(row, "destroy")
-            return context.containers.change(row.id, _ANY, change)
+            return context.containers.change(row.id, legal_from(Verb.FAIL), change)
 
     def _clear(self, id: str, run: str) -> None:
         """Clear away what a supervisor did not get to: its processes, its cgroups, its run directory."""
@@ -243,6 +241,10 @@ class Folding:
         if row.snapshot is not None and not context.snapshots.is_released(row.snapshot):
             return  # the next command, or onggid, comes by again
         remove_records(context, row)
+
+    def exit_record(self, id: str) -> ExitRecord | None:
+        """Read what a container's supervisor recorded at its end, before that is folded and cleared away."""
+        return self._read_exit(self._context.run_directory(id))
 
     def _read_exit(self, run: str) -> ExitRecord | None:
         try:

@@ -141,9 +141,11 @@ class Images:
                 f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - "
                 "image is referenced in multiple repositories"
             )
+        from onggi.runtime.lifecycle import LIVE  # a build that finds all in its cache needs nothing of containers
+
         users = context.images.users(image.id)
         alive = {c.id: c.state for c in context.containers.list()}
-        running = [user for user in users if alive.get(ContainerID(user)) in ("running", "paused")]
+        running = [user for user in users if alive.get(ContainerID(user)) in LIVE]
         if running:
             raise Conflict(
                 f"conflict: unable to delete {image.id.hex[:12]} (cannot be forced) - "

@@ -16,6 +16,7 @@ from onggi.engine.starting import decode_request
 from onggi.host.composing import Place, clone_directory, clone_root, compose
 from onggi.host.mounts import mount_overlay
 from onggi.host.selecting import close
+from onggi.runtime.lifecycle import LIVE
 from onggi.spec.container import ContainerRequest
 from onggi.spec.digest import Digest
 from onggi.store.containers import Container
@@ -59,7 +60,7 @@ def _open_root(
     is_member: Callable[[Container], bool],
 ) -> int:
     """Give a detached mount of its root file system, and keep that from being mounted once more until the end."""
-    if container.state in ("running", "paused"):
+    if container.state in LIVE:
         if container.snapshot is not None:
             stack.enter_context(context.snapshots.share(container.snapshot))
         root = clone_root(container.pid)

@@ -8,12 +8,11 @@ import msgspec
 from onggi.base.errors import Conflict, NotFound
 from onggi.engine.containers import Containers
 from onggi.engine.context import Context
+from onggi.runtime.lifecycle import Verb, legal_from
 from onggi.spec.reference import parse_reference
 from onggi.store.build_cache import BuildCache, CacheEntry
 from onggi.store.containers import Container
 from onggi.store.images import Image
-
-_ENDED = ("created", "exited", "dead")
 
 
 class Reclaimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +35,7 @@ class Pruning:
         ids: list[str] = []
         total = 0
         for container in self._containers.list(every=True):
-            if container.state not in _ENDED or not chosen(container):
+            if container.state not in legal_from(Verb.REMOVE) or not chosen(container):
                 continue
             try:
                 size, _ = self._containers.size(container.id)

@@ -13,15 +13,14 @@ from onggi.host.cgroupfs import kill_members, remove_cgroup
 from onggi.host.clock import pause_s
 from onggi.plan.cgroup import plan_refuge
 from onggi.plan.facts import Facts
+from onggi.runtime.lifecycle import LIVE, State
 from onggi.store.build_cache import BuildCache, CacheEntry
 from onggi.store.check import Finding
 from onggi.store.events import Event
 
 if TYPE_CHECKING:
     from onggi.engine.disk_usage import DiskUsage
-
 _POLL_S: Final = 0.1
-ALIVE: Final = ("running", "paused")
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +57,9 @@ class System:
         self._folding.fold_all()
         states = [container.state for container in self._context.containers.list()]
         return Counts(
-            running=states.count("running"),
-            paused=states.count("paused"),
-            stopped=len(states) - states.count("running") - states.count("paused"),
+            running=states.count(State.RUNNING),
+            paused=states.count(State.PAUSED),
+            stopped=len(states) - states.count(State.RUNNING) - states.count(State.PAUSED),
             images=len(self._context.images.list()),
         )
 
@@ -108,7 +107,7 @@ class System:
         """Remove all of this state root, on disk and on the host. Raises Conflict while any container runs."""
         self._folding.fold_all()
         context = self._context
-        if alive := context.containers.list(ALIVE):
+        if alive := context.containers.list(LIVE):
             raise Conflict(f"{len(alive)} containers are running; stop them first, or use --force")
         if context.networks.get(BRIDGE) is not None:
             remove_bridge(context)

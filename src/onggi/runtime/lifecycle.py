@@ -9,9 +9,11 @@
        │ bury                 │ bury
        └──────> dead <────────┘          remove: created, exited, dead -> nothing
 
-`dead`: its removal has begun and was not finished; only removing it again is left.
-`exit` is no command: the supervisor says so, or the kernel. *Released*,
-that nobody holds its mounts any more, is not a state (store/snapshots.py).
+`dead`: its files are gone (store/check.py buries it); only removing it is left.
+`exit` is no command: the supervisor says so, or the kernel. Of a run whose start
+nobody recorded only the end is seen, and `fail`, that a start failed, changes
+nothing but the exit code. *Released*, that nobody holds its mounts any more, is not
+a state (store/snapshots.py).
 
 Pure. Texts are Docker's, its clients show and match them.
 """
@@ -40,6 +42,7 @@ class Verb(StrEnum):
     PAUSE = "pause"
     UNPAUSE = "unpause"
     EXIT = "exit"
+    FAIL = "fail"
     BURY = "bury"
     REMOVE = "remove"
     STOP = "stop"
@@ -56,7 +59,9 @@ class Verb(StrEnum):
 GONE: Final = None
 """What follows `remove`."""
 
-_LIVE: Final = (State.RUNNING, State.PAUSED)
+LIVE: Final = (State.RUNNING, State.PAUSED)
+"""It has processes."""
+
 _STILL: Final = (State.CREATED, State.EXITED)
 
 
@@ -68,22 +73,23 @@ TRANSITIONS: Final[Mapping[Verb, Mapping[State, State | None]]] = {
     Verb.START: dict.fromkeys(_STILL, State.RUNNING),
     Verb.PAUSE: {State.RUNNING: State.PAUSED},
     Verb.UNPAUSE: {State.PAUSED: State.RUNNING},
-    Verb.EXIT: dict.fromkeys(_LIVE, State.EXITED),
+    Verb.EXIT: dict.fromkeys((*LIVE, *_STILL), State.EXITED),
+    Verb.FAIL: {**_stays(*_STILL), **dict.fromkeys(LIVE, State.EXITED)},
     Verb.BURY: dict.fromkeys(_STILL, State.DEAD),
     Verb.REMOVE: dict.fromkeys((*_STILL, State.DEAD), GONE),
     # These change nothing themselves; a stop or kill is followed by an exit.
-    Verb.STOP: _stays(*_LIVE),
-    Verb.KILL: _stays(*_LIVE),
-    Verb.RESTART: _stays(*_LIVE, *_STILL),
+    Verb.STOP: _stays(*LIVE),
+    Verb.KILL: _stays(*LIVE),
+    Verb.RESTART: _stays(*LIVE, *_STILL),
     Verb.EXEC: _stays(State.RUNNING),
     Verb.ATTACH: _stays(State.RUNNING),
-    Verb.TOP: _stays(*_LIVE),
-    Verb.COMMIT: _stays(*_LIVE, *_STILL),
-    Verb.RENAME: _stays(*_LIVE, *_STILL),
-    Verb.UPDATE: _stays(*_LIVE, *_STILL),
+    Verb.TOP: _stays(*LIVE),
+    Verb.COMMIT: _stays(*LIVE, *_STILL),
+    Verb.RENAME: _stays(*LIVE, *_STILL),
+    Verb.UPDATE: _stays(*LIVE, *_STILL),
 }
 
-ALREADY: Final = frozenset({(Verb.START, State.RUNNING), (Verb.STOP, State.CREATED), (Verb.STOP, State.EXITED)})
+ALREADY: Final = frozenset({(Verb.START, State.RUNNING), *((Verb.STOP, state) for state in (*_STILL, State.DEAD))})
 """Nothing is left to do: the API answers 304, the command succeeds."""
 
 
@@ -92,20 +98,21 @@ def legal_from(verb: Verb) -> frozenset[State]:
     return frozenset(TRANSITIONS[verb])
 
 
-def is_done(verb: Verb, state: State) -> bool:
+def is_done(verb: Verb, state: str) -> bool:
     """Tell whether the verb asks for what is already so."""
-    return (verb, state) in ALREADY
+    return (verb, State(state)) in ALREADY
 
 
-def next_state(verb: Verb, state: State, container: str) -> State | None:
+def next_state(verb: Verb, state: str, container: str) -> State | None:
     """Where the verb leads from a state; GONE after a removal.
 
     `container` names it in the Conflict that an illegal one raises. Ask `is_done` first.
     """
+    now = State(state)
     try:
-        return TRANSITIONS[verb][state]
+        return TRANSITIONS[verb][now]
     except KeyError:
-        raise _refusal(verb, state, container) from None
+        raise _refusal(verb, now, container) from None
 
 
 def _refusal(verb: Verb, state: State, container: str) -> Conflict:
@@ -123,19 +130,14 @@ def _refusal(verb: Verb, state: State, container: str) -> Conflict:
         case Verb.EXEC, State.PAUSED:
             return Conflict(f"Container {container} is paused, unpause the container before exec")
         case Verb.ATTACH, State.PAUSED:
-            return Conflict(f"Container {container} is paused, unpause the container before attach")
-        case Verb.REMOVE, State.PAUSED:
-            return Conflict(
-                f"You cannot remove a paused container {container}. "
-                "Unpause and then stop the container before attempting removal or force remove"
-            )
+            return Conflict("You cannot attach to a paused container, unpause it first")
         case ((Verb.REMOVE | Verb.BURY), _):
             return Conflict(
-                f"You cannot remove a running container {container}. "
-                "Stop the container before attempting removal or force remove"
+                f'cannot remove container "{container}": container is {state}: '
+                "stop the container before removing or force remove"
             )
         case _:
-            return Conflict(f"Container {container} is not running")
+            return Conflict(f"container {container} is not running")
 
 
 _PARTICIPLES: Final = {
@@ -143,6 +145,7 @@ _PARTICIPLES: Final = {
     Verb.PAUSE: "paused",
     Verb.UNPAUSE: "unpaused",
     Verb.EXIT: "ended",
+    Verb.FAIL: "started",
     Verb.BURY: "removed again",
     Verb.REMOVE: "removed",
     Verb.STOP: "stopped",
