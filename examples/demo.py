@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ ONGGI: Final = Path(sys.executable).parent / "onggi"
 CONTAINER: Final = "onggi-demo"
 BASES: Final = ("busybox", "debian:bookworm")
 BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+INDEX: Final = ("--build-arg", "PIP_INDEX_URL") if os.environ.get("PIP_INDEX_URL") else ()
 RUNS: Final = 11
 WITHOUT_LAYER: Final = ("ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "STOPSIGNAL", "USER")
 CAP_SYS_ADMIN: Final = 21
@@ -83,8 +84,7 @@ class Demo:
         if not self.has("debian:bookworm"):
             say(f"Left out: {image} needs debian:bookworm.")
             return False
-        certs = self.certs + pip_index()
-        return self.make(f"build {image}", needs, "build", "-t", image, *certs, *words, context)
+        return self.make(f"build {image}", needs, "build", "-t", image, *self.certs, *words, context)
 
     def shell(self, script: str) -> None:
         """Print a line of shell and run it in the work directory. Raises Failed."""
@@ -110,7 +110,9 @@ class Demo:
         """The guide's Dockerfile, examples/guide, built layer by layer"""
         if self.certs and self.has("debian:bookworm"):
             say("--host-certs: pip in the build trusts whom this host trusts; nothing of it stays in the image.")
-        self.build("guide", os.path.relpath(EXAMPLES / "guide"), "for apt and pip")
+        if INDEX:
+            say("PIP_INDEX_URL: this host has an index of packages of its own, which pip in the build is to use.")
+        self.build("guide", os.path.relpath(EXAMPLES / "guide"), "for apt and pip", *INDEX)
 
     def containers(self) -> None:
         """The image as a container: asked, looked at from all sides, ended"""
@@ -144,13 +146,13 @@ class Demo:
             self.onggi("rmi", "guide:changed")
         self.shell(f"cp -r {shlex.quote(str(EXAMPLES / 'guide'))} guide")
         say("The same files in another directory: what counts is what is in them.")
-        if not self.build("guide:changed", str(self.work / "guide"), "for apt and pip"):
+        if not self.build("guide:changed", str(self.work / "guide"), "for apt and pip", *INDEX):
             return
         if not is_online():
             say("Left out: after a change `pip install` runs again, since it stands below COPY, and needs the network.")
             return
         self.shell(f"sed -i 's/Hello from Flask/Hello since {time.strftime('%H:%M:%S')}/' guide/app.py")
-        self.build("guide:changed", str(self.work / "guide"), "for pip")
+        self.build("guide:changed", str(self.work / "guide"), "for pip", *INDEX)
 
     def advice(self) -> None:
         """The guide's advice, .dockerignore and stages, on a compiled program: sizes before and after"""
@@ -161,7 +163,8 @@ class Demo:
         if not self.build("primes:all", context, "for its compiler", "--target", "build"):
             return
         self.shell("mv kept primes/.dockerignore")
-        self.build("primes:ignoring", context, "for its compiler", "--target", "build")
+        if not self.build("primes:ignoring", context, "for its compiler", "--target", "build"):
+            return
         self.build("primes", context, "for its compiler")
         self.onggi("run", "--rm", "primes", "1000000")
         table(
@@ -242,11 +245,6 @@ def is_online() -> bool:
         return False
 
 
-def pip_index() -> tuple[str, ...]:
-    """Give a build the package index that this host's environment names, if it does."""
-    return ("--build-arg", "PIP_INDEX_URL") if os.environ.get("PIP_INDEX_URL") else ()
-
-
 def free_port() -> int:
     """Find a port of the host that nobody has: 8080 if that can be."""
     for port in range(8080, 8180):
@@ -315,19 +313,6 @@ def table(rows: list[tuple[str, str]]) -> None:
     say("\n" + "\n".join(f"  {name:<{width}}  {value:>10}" for name, value in rows))
 
 
-def steps_of(demo: Demo) -> tuple[Callable[[], None], ...]:
-    """List the seven steps; the first line of each one's docstring is its title."""
-    return (
-        demo.hello,
-        demo.bases,
-        demo.guide,
-        demo.containers,
-        demo.rebuild,
-        demo.advice,
-        demo.numbers,
-    )
-
-
 def main() -> int:
     """Run the demonstration; gives the exit code."""
     parser = argparse.ArgumentParser(prog="./run demo", description="Show what Onggi does, in seven steps.")
@@ -338,7 +323,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="onggi-demo-") as work:
         demo = Demo(options.root and str(Path(options.root).resolve()), Path(work))
         demo.ask("rm", "-f", CONTAINER)  # of a demonstration that was killed
-        steps = steps_of(demo)
+        steps = (demo.hello, demo.bases, demo.guide, demo.containers, demo.rebuild, demo.advice, demo.numbers)
         try:
             for number, step in enumerate(steps, 1):
                 say(f"\n== {number} of {len(steps)}: {step.__doc__}\n")
