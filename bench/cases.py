@@ -162,8 +162,6 @@ def build_ten(lineups: Sequence[Lineup], contexts: Path) -> Case:
     for lineup in lineups:
         ours = _add_build(case, lineup.onggi, "", context, "--no-cache")
         alone = _add_build(case, lineup.onggi, "", context, "--no-cache", "--network=none")
-        for docker in lineup.dockers:
-            _add_build(case, docker, "classic builder", context, "--no-cache", beside=ours)
         if lineup.newest is not None:
             theirs = _add_build(case, lineup.newest, "BuildKit", context, "--no-cache", beside=ours)
             _add_build(case, lineup.newest, "BuildKit", context, "--no-cache", "--network=none", beside=alone)

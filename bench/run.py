@@ -24,7 +24,6 @@ from tests.truth.world import BASE, base_archive
 
 CASES: Final = ("run", "exec", "ps", "build", "cold", "api", "memory")
 ROUNDS: Final = 30
-FILE: Final = Path("/var/tmp/onggi-bench.ext4")
 DISK: Final = Path("/run/bench")
 TREE: Final = PEERS / "sid"
 BESIDE: Final = {
@@ -161,7 +160,7 @@ def main() -> int:
         make_tree(TREE)
     enter_namespaces()
     rows: list[list[str]] = []
-    with fresh_disk(FILE, DISK) as disk, ExitStack() as stack:
+    with fresh_disk(DISK) as disk, ExitStack() as stack:
         stack.callback(remove_cgroups)
         bench = Bench(disk, wanted, stack)
         print(f"{report.machine()}; load average {os.getloadavg()[0]:.1f}\n")

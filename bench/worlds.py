@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 CGROUP: Final = Path("/sys/fs/cgroup")
-CGROUP_PARENT: Final = "onggi-bench"
-"""Docker's cgroups are beneath it, since its daemon leaves the parent behind."""
 _INSIDE: Final = "ONGGI_BENCH_INSIDE"
+CGROUP_PARENT: Final = f"onggi-bench-{os.environ.get(_INSIDE, '')}"
+"""Docker's cgroups are beneath it, since its daemon leaves the parent behind."""
 _CLONE_NEWNS: Final = 0x00020000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 # The shell is process 1: it reaps what supervisors and shims leave behind. A new sysfs shows the new network.
@@ -43,22 +44,21 @@ def enter_namespaces() -> None:
         return
     own = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
     command = ["unshare", *own, "sh", "-c", _ENTER, "bench", sys.executable, *sys.orig_argv[1:]]
-    os.execvpe("unshare", command, {**os.environ, _INSIDE: "1"})
+    os.execvpe("unshare", command, {**os.environ, _INSIDE: str(os.getpid())})
 
 
 @contextmanager
-def fresh_disk(file: Path, place: Path, size: str = "16G") -> Iterator[Path]:
-    """Mount a new ext4 from a sparse file; both go at the end."""
-    file.unlink(missing_ok=True)
+def fresh_disk(place: Path, directory: str = "/var/tmp", size: int = 16 << 30) -> Iterator[Path]:
+    """Mount a new ext4 from a sparse file in `directory`, which goes with it."""
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["truncate", "-s", size, file], check=True)
+    with NamedTemporaryFile(prefix="onggi-bench-", suffix=".ext4", dir=directory) as file:
+        file.truncate(size)
+        subprocess.run(["mkfs.ext4", "-q", "-F", file.name], check=True)
+        subprocess.run(["mount", "-o", "loop", file.name, place], check=True)
     try:
-        subprocess.run(["mkfs.ext4", "-q", "-F", file], check=True)
-        subprocess.run(["mount", "-o", "loop", file, place], check=True)
         yield place
     finally:
         subprocess.run(["umount", "-l", place], check=False)
-        file.unlink()
 
 
 def remove_cgroups() -> None:
