@@ -1,12 +1,15 @@
 """`onggi update`: new limits for containers that run, read in their cgroups, and for those that do not."""
 
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onggi import Conflict, InvalidArgument, NotFound, ResourceRequest
 from onggi.plan.cgroup import plan_directories
 from onggi.plan.facts import Facts
+from onggi.spec.container import ContainerRequest
 from tests.homes import IMAGE, Home
 
 MIB = 1 << 20
@@ -113,3 +116,17 @@ def test_nano_cpus_do_not_follow_a_quota(home: Home) -> None:
         container.update(ResourceRequest(nano_cpus=10**9))
     with pytest.raises(InvalidArgument, match="cfs period"):
         container.update(ResourceRequest(cpu_period_us=10))
+
+
+def test_without_swap_accounting_a_memory_limit_works_and_warns(home: Home, facts: Facts) -> None:
+    cgroup = msgspec.structs.replace(facts.cgroup, swap=False)
+    with closing(home.another()) as engine:
+        engine._context._known = msgspec.structs.replace(facts, cgroup=cgroup)
+        request = ContainerRequest(network="none", resources=ResourceRequest(memory_bytes=64 << 20))
+        container = engine.containers.run(IMAGE, ["true"], request=request)
+        assert container.wait() == 0
+        assert engine.containers.warnings(request)
+    said = home.onggi("run", "--rm", "--network", "none", "--oom-kill-disable", IMAGE, "true")
+    assert said.returncode == 0
+    assert said.stderr.startswith("WARNING: ")
+    assert home.onggi("run", "--rm", "--network", "none", "-m", "64m", IMAGE, "true").stderr == ""

@@ -67,6 +67,7 @@ def run(state: State, /, **options: Any) -> int:
         return 0
     containers = state.engine.containers
     container = containers.create(request, name=options["name"])
+    _warn(request, state)
     try:
         _write_cidfile(options["cidfile"], container.id, state)
         facts = caller.facts(state.engine.system.facts)
@@ -107,6 +108,11 @@ def _check_terminal(request: ContainerRequest, state: State, detach: bool) -> No
         raise InvalidArgument("the input device is not a TTY")
 
 
+def _warn(request: ContainerRequest, state: State) -> None:
+    for text in state.engine.containers.warnings(request):
+        state.caller.err(f"WARNING: {text}\n")
+
+
 def _write_cidfile(path: str | None, id: str, state: State) -> None:
     if path is None:
         return
@@ -132,6 +138,7 @@ def create(state: State, /, **options: Any) -> int:
     """Create a container without starting it."""
     request = make_request(options["image"], options["command"], options, state.caller, attached=options["interactive"])
     container = state.engine.containers.create(request, name=options["name"])
+    _warn(request, state)
     _write_cidfile(options["cidfile"], container.id, state)
     state.caller.out(f"{container.id}\n")
     return 0

@@ -35,11 +35,12 @@ from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, 
 from onggi.host.hostfiles import read_host_name
 from onggi.host.launcher import LaunchFailed
 from onggi.host.logs import LogLine, read_logs
-from onggi.plan.cgroup import plan_directories, plan_update
+from onggi.plan.cgroup import parse_parent, plan_directories, plan_update
 from onggi.plan.facts import Facts
 from onggi.plan.namespaces import namespace_file
 from onggi.plan.ops import Plan
 from onggi.runtime.bundle import merge_resources, resources_of
+from onggi.runtime.fitting import fit_limits
 from onggi.runtime.lifecycle import LIVE, State, Verb, is_done, legal_from, next_state
 from onggi.spec import signals
 from onggi.spec.container import (
@@ -161,7 +162,8 @@ class Containers:
         context = self._context
         check_network(request)
         check_limits(request.resources)
-        request = msgspec.structs.replace(request, devices=expand_devices(request.devices))
+        parent = parse_parent(request.cgroup_parent, context.cgroup_parent)
+        request = msgspec.structs.replace(request, devices=expand_devices(request.devices), cgroup_parent=parent)
         if request.rootfs:
             image, layers, defaults = "", None, ImageDefaults()
             seen = context.files.look(request.rootfs)
@@ -546,11 +548,16 @@ class Containers:
             changed = msgspec.structs.replace(request, resources=merge_resources(request.resources, limits))
             check_limits(changed.resources)
             directories = self._cgroups(container)
-            ops, notes = plan_update(resources_of(changed, find_devices(changed)), directories, context.facts.cgroup)
+            cgroup = context.facts.cgroup
+            ops, notes = plan_update(resources_of(changed, find_devices(changed), cgroup), directories, cgroup)
             if container.state in LIVE:
                 update_limits(ops, directories)
             self._change(container, Change(config=print_request(changed)), "update", durable=True)
-        return notes
+        return (*fit_limits(changed.resources, cgroup)[1], *notes)
+
+    def warnings(self, request: ContainerRequest) -> tuple[str, ...]:
+        """Say what of a request this host discards."""
+        return fit_limits(request.resources, self._context.facts.cgroup)[1]
 
     def commit(
         self, ref: str, *, name: str | None = None, author: str = "", message: str = "", pause: bool = True
@@ -582,7 +589,9 @@ class Containers:
         image = (
             ImageDefaults() if request.rootfs else self._images.defaults(str(self._images.resolve(request.image).id))
         )
-        request = complete_mounts(context, _with_host_name(request), image)
+        parent = parse_parent(request.cgroup_parent, context.cgroup_parent)
+        request = msgspec.structs.replace(_with_host_name(request), cgroup_parent=parent)
+        request = complete_mounts(context, request, image)
         return explain_launch(context, request, image, layers, facts or context.facts, self._joined(request))
 
     def network(self, ref: str) -> NetworkSettings | None:
@@ -629,8 +638,8 @@ class Containers:
         return msgspec.structs.replace(change or Change(), state=state)
 
     def _cgroups(self, container: Container) -> dict[str, str]:
-        parent = decode_request(container).cgroup_parent.rstrip("/") or self._context.cgroup_parent
-        return plan_directories(f"{parent}/{container.id}", self._context.facts.cgroup)
+        path = self._context.cgroup_of(container.id, decode_request(container).cgroup_parent)
+        return plan_directories(path, self._context.facts.cgroup)
 
 
 def _with_host_name(request: ContainerRequest) -> ContainerRequest:

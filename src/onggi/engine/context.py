@@ -100,6 +100,10 @@ class Context:
         """The cgroup that all of this root are in."""
         return f"/onggi{self.suffix}"
 
+    def cgroup_of(self, container: str, parent: str) -> str:
+        """Where the cgroup of a container is: in the parent that it was given, else among those of this root."""
+        return f"{(parent or self.cgroup_parent).rstrip('/')}/{container}"
+
     def run_directory(self, container: str) -> str:
         """Where the supervisor of a container keeps its lock, records and socket."""
         return f"{self.run}/containers/{container}"

@@ -18,6 +18,7 @@ from onggi.engine.identity import find_identity
 from onggi.engine.networks import attach_container, preview_attachment, release
 from onggi.engine.resolving import network_mounts, write_network_files
 from onggi.host.certs import host_certs_mount
+from onggi.host.cgroupfs import check_vacant, is_frozen
 from onggi.host.cgroupfs.files import write_or_explain
 from onggi.host.devices import DeviceNode, list_devices, look_up_devices
 from onggi.host.locks import probe_lock, take_lock
@@ -71,6 +72,8 @@ def launch(
         _wait_gone(run, container.id)
         context.root.discard(run)
     ensure_refuge(context, facts)
+    if request.cgroup_parent:
+        _check_parent(context, container.id, request.cgroup_parent, facts)
     request = _with_shared_hostname(context, request)
     at = attach_container(context, container.id, request, image) if request.network == BRIDGE else None
     try:
@@ -142,7 +145,7 @@ def explain_launch(
         devices=find_devices(request),
         joined=joined,
         files=(*network_mounts(context, id), *_certs(request)),
-        cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{id}",
+        cgroups_path=context.cgroup_of(id, request.cgroup_parent),
     )
     spec = make_spec(id, request, image, resolved, facts)
     at = preview_attachment(context, request, image) if request.network == BRIDGE else None
@@ -193,7 +196,7 @@ def _prepare(
         devices=find_devices(request),
         joined=joined,
         files=(*write_network_files(context, container, request, at), *_certs(request)),
-        cgroups_path=f"{request.cgroup_parent.rstrip('/') or context.cgroup_parent}/{container.id}",
+        cgroups_path=context.cgroup_of(container.id, request.cgroup_parent),
     )
     spec = make_spec(container.id, request, image, resolved, facts)
     plan = plan_container(spec, root, supervision, facts, network=_network_of(at))
@@ -293,6 +296,13 @@ def ensure_refuge(context: Context, facts: Facts) -> None:
                 write_or_explain(path, data, "prepare the supervisors' cgroup", if_empty=if_empty)
             case _:
                 raise InvalidArgument(f"cannot make the supervisors' cgroup: {op!r}")
+
+
+def _check_parent(context: Context, container: str, parent: str, facts: Facts) -> None:
+    """Refuse what a user chose as parent where the container would not run, or not be alone in its cgroup."""
+    if parent != "/" and is_frozen(plan_directories(parent, facts.cgroup)):
+        raise Conflict(f"cgroup parent {parent} is frozen, and all that starts in it: thaw it first, or give another")
+    check_vacant(plan_directories(context.cgroup_of(container, parent), facts.cgroup))
 
 
 def _wait_gone(run: str, id: str) -> None:

@@ -434,6 +434,11 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the host ids of the mapping must be ones that the caller may use, and ranges must not overlap"
         case ops.WriteFile(path=path) if "cgroup" in path and errno == errno_names.EINVAL:
             return "the kernel refuses this limit; it may be out of range or above the parent cgroup's"
+        case ops.WriteFile(path=path) if path.endswith("/cgroup.subtree_control") and errno == errno_names.EBUSY:
+            return (
+                "a cgroup with processes of its own cannot hand controllers down to one for the container; "
+                "choose another --cgroup-parent"
+            )
         case ops.WriteFile(path=path) if "cgroup" in path and errno == errno_names.EBUSY:
             return "the cgroup already uses more than the new limit"
         case ops.MakeDirectory(path=path) if "cgroup" in path and errno in (errno_names.EROFS, _EACCES, _EPERM):

@@ -13,10 +13,11 @@ from onggi.host import certs
 from onggi.host.devices import DeviceNode
 from onggi.plan import abi
 from onggi.plan.devices import DEFAULT_DEVICE_RULES
-from onggi.plan.facts import Facts
+from onggi.plan.facts import CgroupFacts, Facts
 from onggi.plan.process import DEFAULT_PATH
 from onggi.plan.seccomp import docker_profile, resolve_profile
 from onggi.runtime import defaults
+from onggi.runtime.fitting import fit_limits
 from onggi.spec.container import ContainerRequest, DeviceRequest, MountRequest, ResourceRequest, ThrottleRequest
 from onggi.spec.image_config import ContainerConfig as ImageDefaults
 from onggi.spec.passwd import Identity
@@ -227,7 +228,7 @@ def _linux(request: ContainerRequest, resolved: Resolved, capabilities: tuple[st
         time_offsets={clock: LinuxTimeOffset(secs=secs) for clock, secs in request.time_offsets.items()} or None,
         devices=_devices(request, resolved),
         cgroups_path=resolved.cgroups_path,
-        resources=_resources(request, resolved),
+        resources=_resources(request, resolved, facts.cgroup),
         sysctl=_sysctls(request),
         seccomp=seccomp_of(request, capabilities, facts),
         masked_paths=defaults.MASKED_PATHS if hidden else None,
@@ -299,20 +300,21 @@ def _devices(request: ContainerRequest, resolved: Resolved) -> tuple[LinuxDevice
     return tuple(devices.values()) or None
 
 
-def _resources(request: ContainerRequest, resolved: Resolved) -> LinuxResources:
+def _resources(request: ContainerRequest, resolved: Resolved, facts: CgroupFacts) -> LinuxResources:
+    limits, _ = fit_limits(request.resources, facts)
     return LinuxResources(
         devices=_device_rules(request, resolved),
-        memory=_memory(request.resources),
-        cpu=_cpu(request.resources),
-        pids=None if request.resources.pids is None else LinuxPids(limit=request.resources.pids or -1),
-        block_io=_block_io(request.resources, resolved),
+        memory=_memory(limits),
+        cpu=_cpu(limits),
+        pids=None if limits.pids is None else LinuxPids(limit=limits.pids or -1),
+        block_io=_block_io(limits, resolved),
     )
 
 
-def resources_of(request: ContainerRequest, devices: Mapping[str, DeviceNode]) -> LinuxResources:
+def resources_of(request: ContainerRequest, devices: Mapping[str, DeviceNode], facts: CgroupFacts) -> LinuxResources:
     """Give the limits of a request alone, for a cgroup that is there: no device rules."""
     resolved = Resolved(identity=Identity(), devices=devices, cgroups_path="")
-    return msgspec.structs.replace(_resources(request, resolved), devices=None)
+    return msgspec.structs.replace(_resources(request, resolved, facts), devices=None)
 
 
 def merge_resources(old: ResourceRequest, new: ResourceRequest) -> ResourceRequest:

@@ -7,7 +7,7 @@ takes them; a limit that this host cannot set is refused with the reason.
 
 from onggi.plan.cgroup.cpu import weight_of_shares
 from onggi.plan.cgroup.io import io_weight
-from onggi.plan.cgroup.places import UNIFIED
+from onggi.plan.cgroup.places import UNIFIED, parse_parent
 from onggi.plan.cgroup.plan import (
     SLOT,
     CgroupPlan,
@@ -27,6 +27,7 @@ __all__ = [
     "CgroupPlan",
     "count_oom_kills",
     "io_weight",
+    "parse_parent",
     "plan_cgroup",
     "plan_directories",
     "plan_entry",

@@ -6,12 +6,14 @@ of its own cannot hand controllers down ("no internal processes", cgroups(7)).
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan.facts import CgroupFacts, Hierarchy
 
+_MAX_NAME_BYTES: Final = 255
 UNIFIED = "unified"
 """Key of the cgroup2 directory among `CgroupPlan.directories`; the others are v1 controllers."""
 
@@ -50,6 +52,24 @@ def find_places(path: str, facts: CgroupFacts) -> tuple[Place, ...]:
     if unified is not None and unified.writable:
         places.append(_place((UNIFIED,), 2, unified.mount, _base(path, unified.path, "cgroup2", up=True), steps))
     return tuple(places)
+
+
+def parse_parent(text: str, own: str) -> str:
+    """Read `--cgroup-parent`: an absolute path, "" for none. One that is relative counts from the top, as in Docker.
+
+    `own` is where Onggi keeps its containers and supervisors; nothing goes into those.
+    """
+    if not text:
+        return ""
+    if not text.isprintable() or any(len(step.encode()) > _MAX_NAME_BYTES for step in text.split("/")):
+        raise InvalidArgument(f"invalid cgroup parent {text!r}: it must be a path like /batch/night")
+    path = "/" + "/".join(_steps(text))
+    if path.startswith(f"{own}/"):
+        raise InvalidArgument(
+            f"cgroup parent {path} is among Onggi's own in {own}, which go with the containers that they belong to; "
+            "give another path"
+        )
+    return path
 
 
 def known_places(directories: Mapping[str, str]) -> tuple[Place, ...]:
