@@ -140,6 +140,15 @@ def test_exec(home: Home) -> None:
     assert not [name for name in (home.run / "containers" / container.id).iterdir() if name.name.startswith("exec-")]
 
 
+def test_sessions_do_not_pile_up_where_nobody_looks(home: Home) -> None:
+    container = home.start("sleep", "600")
+    for _ in range(40):
+        container.exec(["true"])
+    left = [path for path in (home.run / "containers" / container.id).iterdir() if path.name.startswith("exec-")]
+    assert len(left) < 25
+    wait_for(lambda: told(home).count("exec_die") == 40, "all sessions to be folded")
+
+
 def test_sessions_of_a_container_that_has_ended(home: Home) -> None:
     container = home.start("sleep", "600")
     container.exec(["true"])

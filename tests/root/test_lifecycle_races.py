@@ -356,7 +356,7 @@ def test_reset_leaves_nothing(home: Home) -> None:
     port = find_any_port("tcp", ("127.0.0.1",), set())
     home.ok("run", "-d", "-p", f"127.0.0.1:{port}:80", IMAGE, "sleep", "60")
     home.ok("run", "-d", "-v", "kept:/v", IMAGE, "true", warm=False)
-    assert len(home.links()) == 2
+    wait_for(lambda: len(home.links()) == 2, "the end of the second one's link")
     assert rules_of(home.bridge.replace("onggi0", "onggi")) != []
     refused = home.onggi("system", "reset")
     assert refused.returncode == 1

@@ -511,6 +511,7 @@ class Containers:
         plan, inherited, run = prepare_session(
             context, container, request, image, session, self._cgroups(container), client=client, facts=facts
         )
+        self._folding.tidy_sessions(container)
         id = run.rpartition(PREFIX)[2]
         context.journal.session_started(container, id, session.command)
         try:

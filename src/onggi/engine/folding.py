@@ -24,6 +24,7 @@ from onggi.spec.container import parse_request
 from onggi.store.containers import Change, Container
 
 RELEASE_TIMEOUT_S: Final = 30.0
+_MANY_SESSIONS: Final = 16
 LOST: Final = "the supervisor was lost; the container ended with it"
 FAILED: Final = "a step of its start failed"
 REBOOTED: Final = "the machine was restarted; the container ended with it"
@@ -74,6 +75,12 @@ class Folding:
                 self._fold_ended(id, run)
         elif row.state in legal_from(Verb.START):
             self._fold_started(id, run)
+
+    def tidy_sessions(self, row: Container) -> None:
+        """Fold sessions only where many have ended and nobody has looked: one that begins need not wait for each."""
+        names = self._context.files.entries(self._context.run_directory(row.id))
+        if sum(name.startswith(PREFIX) for name in names) > _MANY_SESSIONS:
+            self._fold_sessions(row)
 
     def _fold_sessions(self, row: Container, *, ended: bool = False) -> None:
         """Tell how exec sessions ended, and clear away what they left; with their container all have `ended`."""
