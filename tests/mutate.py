@@ -134,7 +134,8 @@ class Tree:
         self._scratch.mkdir()
         options = ["-x", f"--timeout={TIMEOUT_S}", f"--basetemp={self._scratch}/tmp"]
         options += ["-o", f"cache_dir={self._scratch}/c"]
-        script = 'ip link set lo up && "$@"; exit $?'  # the shell stays: the first process has to reap orphans
+        # Mounts are shared, as hosts with systemd have them; the shell stays, since the first process reaps orphans.
+        script = 'mount --make-rshared / && ip link set lo up && "$@"; exit $?'
         command = [*SEALED, "sh", "-c", script, "sh", sys.executable, "-B", "-m", "pytest", *options, *arguments]
         done = subprocess.run(command, cwd=self.place, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode == 0:

@@ -259,6 +259,16 @@ def test_the_host_sees_published_ports_taken_until_the_end(host: Host, world: Wo
     assert not is_taken("127.0.0.1", 8081, udp=True)
 
 
+def test_a_port_leads_nowhere_as_soon_as_its_container_has_ended(host: Host, world: World) -> None:
+    """Before any command comes by: whoever has the port next is who answers."""
+    id = world.start(publish=("8080:80",))
+    run_directory = Path(world.engine._context.run_directory(id))
+    os.kill(world.engine.containers.get(id).pid, 9)
+    wait_until((run_directory / "exit").exists, "the end is recorded")
+    with Server(host.own, "0.0.0.0", 8080, says="next"):
+        assert ask(host.lan, HOST4, 8080) == "next"
+
+
 def test_nobody_listens_where_the_packet_filter_does_not_lead(host: Host, world: World) -> None:
     world.start(publish=("8080:80",))
     run("nft", "flush", "ruleset")

@@ -355,6 +355,18 @@ def test_onggid_is_detached_and_clean(home: Home) -> None:
     assert f"{home.engine.cgroup_parent}/onggid" in cgroups
 
 
+def test_a_host_whose_mounts_are_shared_sees_none_of_the_containers(home: Home) -> None:
+    """As systemd makes them. `pivot_root` refuses a shared root, and what is mounted would come out."""
+    words = [os.fsdecode(word) for word in home.words("run", "--rm", "--network", "none", IMAGE, "true")]
+    script = 'mount --make-rshared / && cat /proc/self/mountinfo && "$@" && cat /proc/self/mountinfo >&2'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *words],
+        capture_output=True, text=True, check=False, env=home.environment(warm=False), timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == done.stdout
+
+
 @pytest.mark.parametrize("flags", [["--mount"], ["--net"], ["--uts", "--mount", "--net"], ["--cgroup"]], ids=" ".join)
 def test_a_caller_in_other_namespaces_acts_there(home: Home, flags: Sequence[str], tmp_path: Path) -> None:
     home.warm_up()
