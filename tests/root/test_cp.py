@@ -6,13 +6,13 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from onggi import ContainerRequest, InvalidArgument, MountRequest, NotFound, NotSupported
+from onggi import ContainerRequest, InvalidArgument, MountRequest, NotFound, NotSupported, OnggiError
 from onggi.engine.copying import ContainerFiles
 from onggi.engine.handles import Handle
 from onggi.spec.container import IdMapRequest
@@ -356,6 +356,33 @@ def test_a_mount_point_that_is_a_link_stays_inside(home: Home, tree: Path, tmp_p
         files.copy_in(str(tree / "file"), "/data/in")
     assert os.listdir(victim) == []
     assert os.listdir(home.engine.volumes.get("v").path) == ["in"]
+
+
+def test_directories_that_become_links_meanwhile(home: Home, tree: Path, tmp_path: Path) -> None:
+    """CVE-2018-15664: a container exchanges a directory and a link while its files are copied in and out."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("secret of the host")
+    (victim / "file").chmod(0o600)
+    before = (victim / "file").stat()
+    container = home.shell(
+        f"mkdir /d /e; echo mine > /d/file; ln -s {'../' * 40}{victim} /link; cp -a /link /e; echo ready;"
+        "while :; do mv /d /e/d; cp -a /link /d; rm /d; mv /e/d /d; done"
+    )
+    wait_for(lambda: list(container.logs()), "its first line")
+    with files_of(home, container) as files:
+        for number in range(60):
+            out = tmp_path / f"out{number}"
+            with suppress(OnggiError):
+                files.copy_in(str(tree / "file"), "/d/file")
+            with suppress(OnggiError):
+                files.copy_out("/d/file", str(out))
+                assert out.is_symlink() or out.read_bytes() in (b"mine\n", b"content", b"")
+            with suppress(OnggiError):
+                files.copy_in(f"{tree}/.", "/d")
+    after = (victim / "file").stat()
+    assert os.listdir(victim) == ["file"]
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
 
 
 def test_devices_do_not_come_out(home: Home, tmp_path: Path) -> None:

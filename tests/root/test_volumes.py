@@ -119,6 +119,32 @@ def test_a_create_that_was_killed_is_made_up_for_at_the_first_start(stocked: Hom
     assert os.listdir(data) == ["late"]
 
 
+def test_a_create_that_is_killed_while_it_fills(stocked: Home, tmp_path: Path) -> None:
+    """Whenever the kill comes, the volume has nothing of the image or all of it; the next container fills it."""
+    script = "mkdir /many; i=0; while [ $i -lt 500 ]; do echo $i > /many/$i; i=$((i+1)); done"
+    assert stocked.shell(script).wait() == 0
+    (made,) = stocked.engine.containers.list(every=True)
+    stocked.engine.containers.commit(made.id, name="many")
+    seen = set()
+    for number in range(2):
+        name = f"v{number}"
+        place = stocked.root / "volumes" / name
+        words = stocked.words("create", "-v", f"{name}:/many", "many", "true")
+        with subprocess.Popen(words, env=stocked.environment(warm=False), stdout=subprocess.DEVNULL) as process:
+            wait_for((place / ("filling", "filled")[number % 2]).exists, "the copy has begun")
+            process.kill()
+        assert stocked.engine.volumes.get(name).path == f"{place}/_data"
+        half = set(os.listdir(place)) - {"_data"}
+        seen |= half
+        count = len(os.listdir(place / "_data"))
+        assert count in (0, 500) or half == {"filled"}
+        create(stocked, volume("/many", name), image="many")
+        assert len(os.listdir(place / "_data")) == 500
+        assert os.listdir(place) == ["_data"]
+    assert seen, "every kill came too late"
+    stocked.assert_consistent()
+
+
 # -- anonymous ones --------------------------------------------------------------------------------------
 
 
@@ -157,6 +183,16 @@ def test_rm_takes_the_anonymous_volumes_of_what_removes_itself(home: Home) -> No
     wait_for(lambda: settled_names(home) == ["kept"], "the end of its anonymous volume")
     assert home.onggi("run", "--rm", "--network", "none", "-v", "/a", IMAGE, "no-such-program").returncode == 127
     wait_for(lambda: settled_names(home) == ["kept"], "the end of its anonymous volume")
+
+
+def test_a_volume_is_free_once_run_rm_is_back(home: Home) -> None:
+    """What it ran on may be let go of later, as its name is free at once."""
+    for _ in range(6):
+        home.ok("run", "--rm", "--network", "none", "-v", "v:/v", "-v", "/a", IMAGE, "touch", "/v/x", "/a/x")
+        assert home.ok("volume", "ls", "-q") == "v\n"
+        assert home.ok("volume", "rm", "v") == "v\n"
+    wait_for(lambda: settled_names(home) == [] and not os.listdir(home.root / "containers"), "its end")
+    home.assert_consistent()
 
 
 def test_a_name_that_is_taken_leaves_no_volume(home: Home) -> None:

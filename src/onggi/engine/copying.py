@@ -5,7 +5,8 @@ is the caller's, whose links count.
 """
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import fsdecode, fsencode
 
 import msgspec
@@ -14,6 +15,7 @@ from onggi.base.errors import InvalidArgument, NotFound
 from onggi.engine.copy_paths import base_of, entry_name, inside, keep_ending, parent_of, plan_extraction
 from onggi.host.composing import is_read_only
 from onggi.host.local import Endpoint, find_destination, find_source, open_place
+from onggi.host.oserrors import explain_oserror
 from onggi.host.piping import pour
 from onggi.host.reading import look_at
 from onggi.host.selecting import close, look, open_directory, resolve_last
@@ -23,6 +25,15 @@ from onggi.store.tar.unpack import Unpacked, unpack_tree
 
 Tell = Callable[[int], None]
 """Told how many bytes of the archive have passed."""
+
+
+@contextmanager
+def _explained(step: str, what: str) -> Iterator[None]:
+    """Say what the kernel said; a container may change anything while it is looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_oserror(error, step, what) from None
 
 
 class PathStat(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +70,7 @@ class ContainerFiles:
         """
         self._root, self._shown, self._owner, self._happened = root, shown, owner, happened
 
+    @_explained("look at", "files of the container")
     def stat(self, path: str) -> PathStat:
         """Look at a path, not following a link that is named itself. Raises NotFound with Docker's text."""
         found = self._look(inside(path))
@@ -66,10 +78,12 @@ class ContainerFiles:
             raise self._missing(path)
         return found
 
+    @_explained("look at", "files of the container")
     def is_directory(self, path: str) -> bool:
         """Tell whether a path is a directory, or a link to one."""
         return self._destination(path).is_directory
 
+    @_explained("pack", "files of the container")
     def pack(self, path: str, sink: Sink, *, follow: bool = False, name: str | None = None) -> Packed:
         """Write a tar of what lies at `path`, under its last name or another `name`; `.` is what is in a directory."""
         source, own_name = self._source(path, follow)
@@ -90,6 +104,7 @@ class ContainerFiles:
         finally:
             close(parent)
 
+    @_explained("unpack into", "files of the container")
     def unpack(self, path: str, source: Source, *, archive: bool = False) -> Unpacked:
         """Unpack a tar, compressed or not, into the directory `path`.
 
@@ -105,6 +120,7 @@ class ContainerFiles:
         finally:
             close(fd)
 
+    @_explained("copy", "files of the container")
     def copy_out(
         self, path: str, destination: str, *, follow: bool = False, archive: bool = False, tell: Tell | None = None
     ) -> Copied:
@@ -135,6 +151,7 @@ class ContainerFiles:
             close(fd)
         return Copied(size_bytes=packed.size_bytes - packed.extended_bytes, skipped_devices=unpacked[0].skipped_devices)
 
+    @_explained("copy to", "files of the container")
     def copy_in(
         self, source: str, path: str, *, follow: bool = False, archive: bool = False, tell: Tell | None = None
     ) -> Copied:

@@ -200,7 +200,7 @@ class Folding:
                 error=LOST if same_boot else REBOOTED,
             )
         if row.auto_remove:
-            # The name is free from now on; files follow when the kernel has let them go.
+            # The name and the volumes are free from now on; files follow when the kernel has let them go.
             change = msgspec.structs.replace(change, name=None)
         if record is not None:
             release(context, row.id)
@@ -215,6 +215,8 @@ class Folding:
             )
             if row.auto_remove and row.name is not None:
                 context.journal.container(row, "destroy")
+        if row.auto_remove and record is not None:
+            remove_anonymous(context, parse_request(row.config))
         return changed
 
     def _record_failure(self, row: Container, record: ExitRecord) -> Container:

@@ -1,6 +1,7 @@
 """Volumes as users know them: made, listed, removed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -41,8 +42,7 @@ class Volumes:
 
     def list(self, *, dangling: bool | None = None) -> Sequence[Volume]:
         """List all by name; with `dangling` only those that no container uses, or that one does."""
-        if dangling is not None:
-            self._folding.fold_all()
+        self._settle()
         volumes = self._context.volumes
         return [v for v in volumes.list() if dangling is None or dangling != bool(volumes.users(v.name))]
 
@@ -59,7 +59,7 @@ class Volumes:
 
         Raises NotFound, and Conflict while a container uses it, with Docker's texts.
         """
-        self._folding.fold_all()
+        self._settle()
         try:
             self._context.volumes.remove(name)
         except NotFound:
@@ -81,3 +81,13 @@ class Volumes:
             size_bytes += freed
         self._context.journal.pruned("volume", size_bytes)
         return Pruned(names=tuple(names), size_bytes=size_bytes)
+
+    def _settle(self) -> None:
+        """Bring records up to date, even where another command is at it: what `run --rm` used is free."""
+        context = self._context
+        self._folding.fold_all()
+        for container in context.containers.list():
+            # One without a run directory has not begun to run: whoever makes it may be at it for long.
+            if container.auto_remove and context.files.look(context.run_directory(container.id)) is not None:
+                with suppress(NotFound):
+                    self._folding.fold(container.id, wait=True)

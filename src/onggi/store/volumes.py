@@ -80,9 +80,13 @@ class Volumes:
             return self._get(db, name)
 
     def users(self, name: str) -> list[str]:
-        """Ids of the containers that use a volume."""
+        """Ids of the containers that use a volume; one that removes itself does not once it has ended."""
         with self._root.db.read() as db:
-            rows = db.execute("SELECT container FROM container_volumes WHERE volume = ? ORDER BY container", (name,))
+            rows = db.execute(
+                "SELECT container FROM container_volumes JOIN containers ON id = container "
+                "WHERE volume = ? AND (name IS NOT NULL OR NOT auto_remove) ORDER BY container",
+                (name,),
+            )
             return [container for (container,) in rows]
 
     def remove(self, name: str) -> None:
@@ -95,6 +99,7 @@ class Volumes:
             if users := self.users(name):
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             trashed = root.files.trash(root.place("volumes", name), root.place("trash"))
+            db.execute("DELETE FROM container_volumes WHERE volume = ?", (name,))
             db.execute("DELETE FROM volumes WHERE name = ?", (name,))
             self._tell(name, "destroy")
         if trashed:
