@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,8 @@ import pytest
 
 import onggi
 from onggi import ContainerRequest, LaunchFailed, MountRequest, ResourceRequest
+from onggi.plan.facts import Facts
+from onggi.plan.ops import Plan
 from onggi.store.events import Event
 from tests.containers import wait_for
 from tests.homes import IMAGE, TIMEOUT_S, Home
@@ -226,6 +229,20 @@ def test_a_start_is_told_once_where_the_starter_was_killed(home: Home) -> None:
     assert done.returncode == -9
     assert home.engine.containers.wait(container.id, timeout_s=TIMEOUT_S) == 0
     assert told(home) == ["create", "start", "die"]
+
+
+def test_a_start_is_told_once_where_another_command_saw_it_first(home: Home) -> None:
+    container = home.engine.containers.create(ContainerRequest(image=IMAGE, command=("sleep", "600"), network="none"))
+    with home.another() as other:
+
+        def spawn_and_look(plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
+            pid = home.launcher.run(plan, inherited, facts=facts)
+            other.system.fold()
+            assert other.containers.recorded(("running",))
+            return pid
+
+        home.engine.containers.start(container.id, spawn=spawn_and_look)
+    assert told(home) == ["create", "start"]
 
 
 def test_a_stream_hears_of_an_end_by_itself(home: Home) -> None:
