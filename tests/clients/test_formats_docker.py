@@ -29,7 +29,7 @@ CREATE: Final = (
 
 
 SAID_OTHERWISE: Final = (
-    r" \(health: starting\)",  # nobody runs the checks of an image here yet
+    r" \((health: starting|healthy|unhealthy)\)",  # nobody runs the checks of an image here yet
     r'"Platform":("[^"]*"|null),',  # which daemons of before 28 do not tell
     r"Error: |template parsing error: |failed to (parse|execute) template: ",
 )

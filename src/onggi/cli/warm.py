@@ -11,7 +11,7 @@ from onggi.host.locks import probe_lock
 
 _SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
-     "inspect", "stats", "top", "port", "rename", "update", "images", "container", "volume"}
+     "inspect", "stats", "top", "port", "rename", "update", "images", "history", "container", "volume"}
 )  # fmt: skip
 _WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
 """What is not served, but writes what an onggid flushes to disk when all is quiet."""

@@ -154,7 +154,7 @@ def float_text(value: float, verb: str, precision: int | None) -> str:
         return f"{value:.{max(precision, 1)}{verb}}"
     digits = repr(value)
     mantissa, _, exponent = f"{value:.{max(len(_significant(digits)) - 1, 0)}e}".partition("e")
-    if -4 <= int(exponent) < 21:
+    if -4 <= int(exponent) < 6:
         return format(value, ".0f") if value == int(value) else _plain(digits)
     return f"{mantissa}e{exponent}"
 
