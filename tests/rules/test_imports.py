@@ -106,6 +106,10 @@ ENTRIES: Final = {
         ("onggi.cli.main", "onggi.cli.running", "onggi.engine.containers", "onggi.engine.system"),
         {"onggi.build", "onggi.store.tar", "onggi.engine.archives", "onggi.engine.network_check"},
     ),
+    "ps, images, history, stats, inspect": (
+        ("onggi.cli.showing", "onggi.cli.image_showing"),
+        {"onggi.build", "onggi.cli.template", "dataclasses", "zoneinfo"},
+    ),
     "a build that finds all in its cache": (
         ("onggi.cli.main", "onggi.cli.build", "onggi.engine.builds"),
         {"socket", "onggi.plan.ops", "onggi.runtime", "onggi.store.tar", "onggi.engine.containers"},
