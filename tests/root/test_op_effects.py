@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,7 @@ from onggi.plan.ops import (
     Mask,
     Netlink,
     NewFs,
+    Op,
     Open,
     OpenPath,
     Pipe,
@@ -48,6 +50,7 @@ from onggi.plan.ops import (
     SetIds,
     SetNamespace,
     SetStdio,
+    SetUndumpable,
     SlotHole,
     Supervise,
     Tell,
@@ -57,6 +60,7 @@ from onggi.plan.ops import (
 from tests.containers import Room, wait_for
 from tests.tiny_plans import (
     BUSYBOX,
+    NOTHING,
     directory,
     done,
     end,
@@ -455,6 +459,29 @@ def test_ids_change_together(launcher: Launcher) -> None:
     assert said.split() == ["Uid:", *["1234"] * 4, "Gid:", *["2345"] * 4, "Groups:", "5", "4294967294"]
     said = output_of(launcher, script, SetIds(uid=1234, gid=2345, groups=None))
     assert said.split()[11:] == [str(group) for group in os.getgroups()]
+
+
+@pytest.mark.parametrize("ops", [(), (SetUndumpable(),)], ids=["dumpable", "undumpable"])
+def test_what_is_undumpable_is_not_looked_into(launcher: Launcher, tmp_path: Path, ops: tuple[Op, ...]) -> None:
+    """By a process of the same user, which has all rights that the child has: none."""
+    gate, state = tmp_path / "gate", tmp_path / "state"
+    os.mkfifo(gate)
+    waits = (OpenPath(slot="gate", path=str(gate), flags=abi.OPEN_READ), Await(name="nobody says this"))
+    plan = in_child(
+        *(NOTHING, *ops, *waits),
+        before=(directory("here", tmp_path),),
+        beside=(PutFile(at="here", path="state", data=(Hole.PID,)),),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        failed = pool.submit(failure, launcher, plan)
+        with gate.open("w"):  # the child has come as far as that
+            wait_for(state.exists, "the child's pid")
+            pid = state.read_text()
+            look = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "readlink", f"/proc/{pid}/exe"]
+            seen = subprocess.run(look, capture_output=True, text=True, check=False)
+            os.kill(int(pid), signal.SIGKILL)
+        failed.result()
+    assert (seen.returncode == 0) == (not ops), seen
 
 
 def test_a_pipe_can_be_opened_anew_by_its_owner(launcher: Launcher) -> None:
