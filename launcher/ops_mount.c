@@ -47,7 +47,12 @@ static int configure(struct side *side, const struct plan_record *r, unsigned co
 
 static int op_fs_string(struct side *side, const struct plan_record *r)
 {
-    return configure(side, r, FSCONFIG_SET_STRING, plan_text(&side->plan, r, 1), 0);
+    char value[4096];
+    ssize_t length = fill_holes(side, r, 1, value, sizeof value - 1);
+    if (length < 0)
+        return (int)length;
+    value[length] = '\0';
+    return configure(side, r, FSCONFIG_SET_STRING, value, 0);
 }
 
 static int op_fs_flag(struct side *side, const struct plan_record *r)

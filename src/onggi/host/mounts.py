@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from onggi.base.errors import NotSupported, PermissionDenied
+from onggi.plan.facts import OVERLAY_APPENDS, OVERLAY_DESCRIPTORS
 
+from .machine import parse_kernel
 from .oserrors import explain_oserror
 
 # One table on every architecture since Linux 5.2.
@@ -23,6 +25,10 @@ _CLOEXEC: Final = 1
 _SET_FLAG, _SET_STRING, _SET_FD, _CREATE = 0, 1, 5, 6
 _ATTRIBUTES: Final = 0x1 | 0x2 | 0x4 | 0x8  # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC
 _FEWEST_LOWERS: Final = 2
+_MAX_STRING_BYTES: Final = 255
+_KERNEL: Final = parse_kernel(os.uname().release)
+_BY_DESCRIPTOR = _KERNEL >= OVERLAY_DESCRIPTORS
+_BY_APPENDING = _KERNEL >= OVERLAY_APPENDS
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -38,10 +44,9 @@ def mount_overlay_view(lowers: Sequence[int]) -> int:
         raise ValueError("overlayfs takes no fewer than two lower layers without an upper")
     context = _open_overlay()
     try:
-        for lower in lowers:
-            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
-        for key, value in ((b"redirect_dir", b"nofollow"), (b"metacopy", b"off")):
-            _call(_SYS_FSCONFIG, context, _SET_STRING, ctypes.c_char_p(key), ctypes.c_char_p(value), 0)
+        _name_layers(context, lowers)
+        for key, value in (("redirect_dir", "nofollow"), ("metacopy", "off")):
+            _set_string(context, key, value)
         _call(_SYS_FSCONFIG, context, _CREATE, None, None, 0)
         return _call(_SYS_FSMOUNT, context, _CLOEXEC, _ATTRIBUTES)
     except OSError as error:
@@ -84,13 +89,15 @@ def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
     directories: list[int] = []
     context = _open_overlay()
     try:
-        for lower in lowers:
-            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
-        for key, path in ((b"upperdir", upper), (b"workdir", work)):
+        _name_layers(context, lowers)
+        for key, path in (("upperdir", upper), ("workdir", work)):
             directories.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW))
-            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(key), None, directories[-1])
-        for key, value in ((b"redirect_dir", b"nofollow"), (b"metacopy", b"off"), (b"xino", b"on")):
-            _call(_SYS_FSCONFIG, context, _SET_STRING, ctypes.c_char_p(key), ctypes.c_char_p(value), 0)
+            if _BY_DESCRIPTOR:
+                _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(key.encode()), None, directories[-1])
+            else:
+                _set_string(context, key, _path_of(directories[-1]))
+        for key, value in (("redirect_dir", "nofollow"), ("metacopy", "off"), ("xino", "on")):
+            _set_string(context, key, value)
         _call(_SYS_FSCONFIG, context, _SET_FLAG, ctypes.c_char_p(b"volatile"), None, 0)
         _call(_SYS_FSCONFIG, context, _CREATE, None, None, 0)
         return _call(_SYS_FSMOUNT, context, _CLOEXEC, 0)
@@ -100,6 +107,29 @@ def mount_overlay(lowers: Sequence[int], upper: str, work: str) -> int:
         os.close(context)
         for fd in directories:
             os.close(fd)
+
+
+def _name_layers(context: int, lowers: Sequence[int]) -> None:
+    """Name the layers, top first: as plan/rootfs.py has it for the launcher."""
+    if _BY_DESCRIPTOR:
+        for lower in lowers:
+            _call(_SYS_FSCONFIG, context, _SET_FD, ctypes.c_char_p(b"lowerdir+"), None, lower)
+    elif _BY_APPENDING:
+        for lower in lowers:
+            _set_string(context, "lowerdir+", _path_of(lower))
+    else:
+        joined = ":".join(_path_of(lower) for lower in lowers)
+        if len(joined) > _MAX_STRING_BYTES:
+            raise NotSupported(f"this kernel cannot show {len(lowers)} layers together; use Linux 6.8 or newer")
+        _set_string(context, "lowerdir", joined)
+
+
+def _path_of(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
+def _set_string(context: int, key: str, value: str) -> None:
+    _call(_SYS_FSCONFIG, context, _SET_STRING, ctypes.c_char_p(key.encode()), ctypes.c_char_p(value.encode()), 0)
 
 
 def _call(number: int, *arguments: object) -> int:

@@ -10,9 +10,9 @@ from typing import Final
 
 from onggi.base.errors import NotSupported
 from onggi.host.cgroupfs import probe_cgroups
-from onggi.host.machine import read_boot_id
+from onggi.host.machine import parse_kernel, read_boot_id
 from onggi.plan import abi
-from onggi.plan.facts import Facts
+from onggi.plan.facts import OVERLAY_APPENDS, OVERLAY_DESCRIPTORS, Facts
 
 OLDEST_KERNEL: Final = (5, 14)
 
@@ -37,6 +37,9 @@ def probe_facts() -> Facts:
         namespaces=tuple(kind for kind, name in _NAMESPACE_FILES if os.path.exists(f"/proc/self/ns/{name}")),
         rlimit_ceilings={name: _ceiling(number) for name, number in abi.RLIMITS.items()},
         oom_score_adj=int(_read("/proc/self/oom_score_adj") or "0"),
+        # By version: what is told here is only which of two ways that both work is taken.
+        overlay_descriptors=kernel >= OVERLAY_DESCRIPTORS,
+        overlay_appends=kernel >= OVERLAY_APPENDS,
         proc_hidden=tuple(hidden_proc_paths()),
         cgroup=probe_cgroups(),
     )
@@ -52,13 +55,6 @@ _NAMESPACE_FILES: Final = (
     ("cgroup", "cgroup"),
     ("time", "time"),
 )
-
-
-def parse_kernel(release: str) -> tuple[int, int]:
-    """Read major and minor of a release such as `6.18.44-fc-v669`."""
-    major, _, rest = release.partition(".")
-    minor = rest.partition(".")[0].partition("-")[0]
-    return int(major), int(minor)
 
 
 def read_status() -> dict[str, str]:

@@ -128,7 +128,7 @@ def plan_container(
     cgroup = plan_cgroup(linux.resources, linux.cgroups_path or "", facts.cgroup)
     # On v1 and hybrid a cgroup namespace shows the right root only when unshared after all joins.
     late_cgroupns = "cgroup" in namespaces.made and facts.cgroup.layout != "v2"
-    rootfs = plan_root(root, linux, namespaces)
+    rootfs = plan_root(root, linux, namespaces, facts)
     inside = _plan_inside(
         spec, process, linux, namespaces, facts, cgroups=cgroup.directories, late=late_cgroupns, bundle=bundle
     )

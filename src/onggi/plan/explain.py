@@ -191,10 +191,15 @@ def _capabilities(mask: int) -> str:
     return ",".join(names) or "none"
 
 
-def _option(key: str, value: str | ops.SlotHole | None) -> str:
-    if value is None:
-        return key
-    return f"{key}=%{value.slot}" if isinstance(value, ops.SlotHole) else f"{key}={value}"
+def _option(key: str, value: ops.OptionValue) -> str:
+    match value:
+        case None:
+            return key
+        case ops.SlotHole():
+            return f"{key}=%{value.slot}"
+        case tuple():
+            return f"{key}={_data(value)}"
+    return f"{key}={value}"
 
 
 def _describe_open(op: ops.Open) -> str:

@@ -5,9 +5,12 @@ is a function of the spec and of these, so `config.json` and `facts.json` togeth
 are a whole bug report.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+OVERLAY_DESCRIPTORS: Final = (6, 13)
+OVERLAY_APPENDS: Final = (6, 8)
 
 
 class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +89,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     rlimit_ceilings: dict[str, int] = {}
     oom_score_adj: int = 0
     overlay_descriptors: bool = True  # lowerdir+, upperdir, workdir take descriptors (6.13)
+    overlay_appends: bool = True  # lowerdir+ takes one layer after the other (6.8)
     clone_detached: bool = True  # a mount that is attached nowhere can be cloned (6.15)
     proc_hidden: tuple[str, ...] = ()  # what is mounted over parts of /proc
     cgroup: CgroupFacts

@@ -50,6 +50,7 @@ class LinkHole(msgspec.Struct, frozen=True):
 
 Part = bytes | Hole | SlotHole | LinkHole
 Data = bytes | tuple[Part, ...]
+OptionValue = str | tuple[Part, ...] | SlotHole | None
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,13 +155,13 @@ class Remove(Op, frozen=True, kw_only=True):
 class NewFs(msgspec.Struct, frozen=True, kw_only=True):
     """A new file system (fsopen, fsconfig, fsmount).
 
-    `options` are in fsconfig order: (key, None) is a flag, (key, text) a string of at
-    most 255 bytes, (key, SlotHole) a descriptor. `owner` is the file system uid and gid
+    `options` are in fsconfig order: (key, None) is a flag, (key, text) or a template a
+    string of at most 255 bytes, (key, SlotHole) a descriptor. `owner` is the file system uid and gid
     that creates it: the mapped root, for an overlay of a user namespace.
     """
 
     type: str
-    options: tuple[tuple[str, str | SlotHole | None], ...] = ()
+    options: tuple[tuple[str, OptionValue], ...] = ()
     source: str | None = None
     owner: tuple[int, int] = (0, 0)
 

@@ -3,12 +3,14 @@
 Everything is attached beneath the slot `root`, resolved inside it, before pivot_root.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from onggi.base.errors import InvalidArgument, NotSupported
 from onggi.plan import abi
+from onggi.plan.facts import Facts
 from onggi.plan.mounts import ROOT, Shown
 from onggi.plan.namespaces import Namespaces, mapped_root
 from onggi.plan.ops import (
@@ -26,6 +28,7 @@ from onggi.plan.ops import (
     Open,
     OpenPath,
     OpenTerminal,
+    OptionValue,
     Receive,
     Remove,
     Restrict,
@@ -51,6 +54,8 @@ _LINKS: Final = (
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/ptmx", "pts/ptmx"),
 )
+MAX_JOINED_LAYERS: Final = 14
+_PATH_OF: Final = b"/proc/self/fd/"
 _NODE_TYPES: Final = {"b": abi.S_IFBLK, "c": abi.S_IFCHR, "u": abi.S_IFCHR, "p": abi.S_IFIFO}
 
 
@@ -82,7 +87,7 @@ class PlannedRoot(msgspec.Struct, frozen=True, kw_only=True):
     received: tuple[Op, ...] = ()
 
 
-def plan_root(source: Overlay | Directory, linux: Linux, namespaces: Namespaces) -> PlannedRoot:
+def plan_root(source: Overlay | Directory, linux: Linux, namespaces: Namespaces, facts: Facts) -> PlannedRoot:
     """Plan to obtain the root mount, detached. A mount namespace that is joined has its own."""
     if "mount" in namespaces.joined:
         return PlannedRoot()
@@ -96,10 +101,10 @@ def plan_root(source: Overlay | Directory, linux: Linux, namespaces: Namespaces)
             )
             return PlannedRoot(before=(tree,))
         case Overlay():
-            return _plan_overlay(source, linux, namespaces)
+            return _plan_overlay(source, linux, namespaces, facts)
 
 
-def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> PlannedRoot:
+def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces, facts: Facts) -> PlannedRoot:
     """Make the overlay in the initial user namespace, from idmapped clones where the container has its own.
 
     One idmapped clone serves as both upper and work directory's mount: two
@@ -108,8 +113,13 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
     """
     mapped = namespaces.has("user")
     idmap = None if not mapped else "ns-user" if "user" in namespaces.joined else "userns"
+    if mapped and not facts.overlay_descriptors:
+        raise NotSupported(
+            "a container of layers cannot have a user namespace on this kernel: its layers are mounts that overlayfs "
+            "takes by descriptor only, which it does since Linux 6.13"
+        )
     opens: list[Op] = []
-    options: list[tuple[str, str | SlotHole | None]] = []
+    lowers: list[Slot] = []
     for number, lower in enumerate(source.lowers):
         slot = f"lower{number}"
         if isinstance(lower, int):
@@ -121,7 +131,8 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
             opens.append(Open(slot=slot, origin=Tree(path=lower), idmap=idmap))
         else:
             opens.append(OpenPath(slot=slot, path=lower, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY))
-        options.append(("lowerdir+", SlotHole(slot=slot)))
+        lowers.append(slot)
+    options = _layer_options(lowers, facts)
     if source.upper is not None:
         if source.work is None:
             raise InvalidArgument("an overlay with an upper directory needs a work directory")
@@ -139,7 +150,7 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
         else:
             for slot, directory in (("upper", source.upper), ("work", source.work)):
                 opens.append(OpenPath(slot=slot, path=directory, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY))
-        options += [("upperdir", SlotHole(slot="upper")), ("workdir", SlotHole(slot="work"))]
+        options += [("upperdir", _directory("upper", facts)), ("workdir", _directory("work", facts))]
         # A hard link is one file across copy-up, and `du -x` sees one device.
         options.append(("xino", "on"))
         if source.volatile:
@@ -153,6 +164,24 @@ def _plan_overlay(source: Overlay, linux: Linux, namespaces: Namespaces) -> Plan
         return PlannedRoot(before=ops)
     userns = OpenPath(slot="userns", at="child", path="ns/user", flags=abi.OPEN_READ | abi.OPEN_MAGIC)
     return PlannedRoot(mapped=(userns, *ops, Send(slot=ROOT)), received=(Receive(slot=ROOT),))
+
+
+def _layer_options(lowers: Sequence[Slot], facts: Facts) -> list[tuple[str, OptionValue]]:
+    """Name the layers, top first. One string has room for a few only: the kernel takes 255 bytes by fsconfig."""
+    if facts.overlay_descriptors or facts.overlay_appends:
+        return [("lowerdir+", _directory(slot, facts)) for slot in lowers]
+    if len(lowers) > MAX_JOINED_LAYERS:
+        raise NotSupported(
+            f"the image has {len(lowers)} layers, and this kernel takes {MAX_JOINED_LAYERS} at most from Onggi; "
+            "use Linux 6.8 or newer, or make it one layer: onggi export and import"
+        )
+    joined = [part for slot in lowers for part in (b":", _PATH_OF, SlotHole(slot=slot))]
+    return [("lowerdir", tuple(joined[1:]))]
+
+
+def _directory(slot: Slot, facts: Facts) -> OptionValue:
+    """Name a directory of an overlay: by its descriptor, where the kernel takes one, else by a path to that."""
+    return SlotHole(slot=slot) if facts.overlay_descriptors else (_PATH_OF, SlotHole(slot=slot))
 
 
 def plan_show_root() -> tuple[Op, ...]:

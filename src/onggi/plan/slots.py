@@ -68,7 +68,8 @@ def read(op: Op) -> tuple[Slot, ...]:
         case ops.Open(origin=ops.Tree(at=at)):
             named.append(at)
         case ops.Open(origin=ops.NewFs(options=options)):
-            named += [value.slot for _, value in options if isinstance(value, SlotHole)]
+            values = [part for _, value in options for part in (value if isinstance(value, tuple) else (value,))]
+            named += [part.slot for part in values if isinstance(part, SlotHole)]
     return tuple(slot for slot in named if slot is not None)
 
 

@@ -275,6 +275,8 @@ def _encode_open(w: Writer, op: ops.Open, n: int) -> None:
                         w.add("FS_FLAG", n, t, (_SECRET_CONTEXT,), (), (key,))
                     case str():
                         w.add("FS_STRING", n, t, (_SECRET_CONTEXT,), (), (key, value))
+                    case tuple():
+                        w.add("FS_STRING", n, t, (_SECRET_CONTEXT,), (), (key, *w.holes(value)))
                     case ops.SlotHole():
                         w.add("FS_FD", n, t, (_SECRET_CONTEXT, value.slot), (), (key,))
                     case _:
