@@ -344,6 +344,13 @@ def test_a_second_onggid_gives_way(home: Home) -> None:
     assert is_alive(first)
 
 
+def test_an_onggid_that_nobody_can_reach_makes_room(home: Home) -> None:
+    first = home.warm_up()
+    (home.run / "onggid").unlink()
+    wait_for(lambda: not is_alive(first), "the end of an onggid without its socket")
+    assert home.warm_up() != first
+
+
 def test_onggid_is_detached_and_clean(home: Home) -> None:
     pid = home.warm_up()
     assert os.readlink(f"/proc/{pid}/cwd") == "/"

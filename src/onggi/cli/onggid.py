@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
@@ -38,6 +39,7 @@ from onggi.plan.facts import Facts
 from onggi.plan.ops import MakeDirectory, Plan, WriteFile
 
 IDLE_S: Final = 300.0
+_LOOK_S: Final = 5.0
 _REQUEST: Final = struct.Struct("=IIII16s4BHH16Q")
 _ORDER: Final = struct.Struct("=cBBBB3x32s")
 _VERSION: Final = 1
@@ -226,21 +228,34 @@ class Server:
         self._active = 0
         self._changed = threading.Condition()
         self._leaving = False
+        self._place = _identity(self._path)
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    @property
+    def _path(self) -> str:
+        return f"{self._engine.run}/onggid"
+
+    def is_reachable(self) -> bool:
+        """Tell whether our socket is still where stubs look for it."""
+        return _identity(self._path) == self._place
 
     def serve(self) -> None:
         """Accept until idle, or until a newer build asks; then finish what is under way."""
         self._watcher.start()
         self._listener.setblocking(False)
+        idle_since = time.monotonic()
         poll = select.poll()
         for fd in (self._listener.fileno(), self._wake):
             poll.register(fd, select.POLLIN)
         while not self._leaving:
-            if not poll.poll(self._idle_s * 1000):
+            if not poll.poll(min(self._idle_s, _LOOK_S) * 1000):
+                if not self.is_reachable():
+                    break  # nobody can reach us, and nobody can take our place while we stay
                 with self._changed:
-                    if self._active == 0:
+                    if self._active == 0 and time.monotonic() - idle_since >= self._idle_s:
                         break
                 continue
+            idle_since = time.monotonic()
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
@@ -296,6 +311,14 @@ class Server:
         os.write(self._waker, b".")
 
 
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def listen(run: str) -> socket.socket:
     """Make the socket, beneath the run directory's descriptor, since a state root may be deep."""
     path = f"{run}/onggid"
@@ -336,8 +359,9 @@ def main() -> NoReturn:
             )
             _enter_cgroup(engine)
             with listen(engine.run) as listener:
-                Server(engine, launcher, listener, IDLE_S).serve()
-                if os.path.lexists(f"{engine.run}/onggid"):
+                server = Server(engine, launcher, listener, IDLE_S)
+                server.serve()
+                if server.is_reachable():
                     os.unlink(f"{engine.run}/onggid")
     sys.exit(0)
 
