@@ -1,5 +1,8 @@
 """What everything takes up on the disk, and clearing out what is not used, in Docker's words."""
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ import msgspec
 import pytest
 
 from onggi import ContainerRequest, MountRequest
+from onggi.store.containers import Container
+from tests.containers import wait_for
 from tests.homes import IMAGE, TIMEOUT_S, Home
 
 KIB = 1024
@@ -99,6 +104,28 @@ def test_container_prune(home: Home) -> None:
     assert home.ok("container", "prune", "-f") == "Total reclaimed space: 0B\n"
     assert ids(home) == {"runs"}
     home.assert_consistent()
+
+
+def test_an_end_that_is_just_being_recorded_is_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = home.start("sleep", "600")
+    containers, listed = home.engine.containers, threading.Event()
+    found = containers.list
+    gone: list[str] = []
+
+    def list_and_tell(*, every: bool = False) -> list[Container]:
+        seen = found(every=every)
+        listed.set()
+        return seen
+
+    monkeypatch.setattr(containers, "list", list_and_tell)
+    thread = threading.Thread(target=lambda: gone.extend(home.engine.pruning.containers(lambda _: True).ids))
+    with home.engine._context.containers.lock(container.id):
+        os.kill(containers.recorded(("running",))[0].pid, signal.SIGKILL)
+        wait_for((home.run / "containers" / container.id / "exit").exists, "its exit record")
+        thread.start()
+        assert listed.wait(TIMEOUT_S)
+    thread.join(TIMEOUT_S)
+    assert gone == [container.id]
 
 
 @pytest.mark.parametrize("answer", ["n\n", "", "\n", "yesterday\n"])

@@ -34,10 +34,11 @@ class Pruning:
         """Remove containers that do not run."""
         ids: list[str] = []
         total = 0
-        for container in self._containers.list(every=True):
-            if container.state not in legal_from(Verb.REMOVE) or not chosen(container):
-                continue
+        for listed in self._containers.list(every=True):
             try:
+                container = self._containers.get(listed.id)  # which waits for an end that is just being recorded
+                if container.state not in legal_from(Verb.REMOVE) or not chosen(container):
+                    continue
                 size, _ = self._containers.size(container.id)
                 self._containers.remove(container.id)
             except (Conflict, NotFound):
