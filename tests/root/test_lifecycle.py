@@ -299,3 +299,19 @@ def test_volumes_outlive_and_anonymous_ones_go(home: Home) -> None:
     assert os.listdir(home.root / "volumes") == ["kept"]
     again = home.shell("cat /v/n; ls /w", mounts=mounts)
     assert home.output(again) == "1\n"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_working_directory_that_is_missing_is_made(home: Home, read_only: bool) -> None:
+    place = home.shell("stat -c '%n %a %u' $PWD; ls -d ../*", workdir="/made/for/it", read_only=read_only)
+    assert home.output(place) == "/made/for/it 755 0\n../it\n"
+    assert ("A", b"/made/for/it") in home.engine.containers.changes(place.id)
+
+
+def test_a_working_directory_that_cannot_be(home: Home) -> None:
+    done = home.onggi("run", "--rm", "-w", "/etc/passwd/x", IMAGE, "true")
+    assert done.returncode == 125
+    assert "chdir /etc/passwd/x: not a directory" in done.stderr
+    done = home.onggi("run", "--rm", "-w", "/proc/self/fd/9", IMAGE, "true")
+    assert done.returncode == 125
+    assert "chdir /proc/self/fd/9" in done.stderr

@@ -64,6 +64,7 @@ EOPNOTSUPP: Final = 95
 ESRCH: Final = 3
 EBUSY: Final = 16
 ENODEV: Final = 19
+ELOOP: Final = 40
 EPERM: Final = 1
 
 

@@ -42,6 +42,7 @@ from onggi.plan.ops import (
     Inherit,
     Listen,
     Lock,
+    MakeTarget,
     Netlink,
     NewSession,
     Op,
@@ -338,6 +339,7 @@ def _plan_inside(
         child += devices.child
     if process.terminal:
         child += plan_terminal(process, _fresh(spec, shown, "/dev/pts", "devpts"), shown)
+    child += _plan_workdir(process, shown)
     proc = _fresh(spec, shown, "/proc", "proc")
     child += [*network, *_plan_names(spec, namespaces), *_plan_sysctls(linux, namespaces, proc)]
     if late:
@@ -350,6 +352,14 @@ def _plan_inside(
     if not late:
         child.append(Await(name="placed"))
     return _Inside(before=tuple(before), child=tuple(child))
+
+
+def _plan_workdir(process: Process, shown: Shown) -> tuple[Op, ...]:
+    """Make a working directory that is missing, as runc and Docker do; chdir says what is wrong where it cannot be."""
+    root, path = shown.find(process.cwd)
+    if not path.strip("/"):
+        return ()
+    return (MakeTarget(root=root, path=path, tolerate=(abi.EROFS, abi.ENOTDIR, abi.ELOOP, abi.ENOENT)),)
 
 
 def _refuse_files(spec: Spec, linux: Linux) -> None:
