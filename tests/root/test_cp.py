@@ -12,10 +12,20 @@ from typing import Any
 
 import pytest
 
-from onggi import ContainerRequest, InvalidArgument, MountRequest, NotFound, NotSupported, OnggiError
+from onggi import (
+    ContainerRequest,
+    FailedPrecondition,
+    InvalidArgument,
+    MountRequest,
+    NotFound,
+    NotSupported,
+    OnggiError,
+)
 from onggi.engine.copying import ContainerFiles
 from onggi.engine.handles import Handle
+from onggi.host.locks import take_lock
 from onggi.spec.container import IdMapRequest
+from onggi.store.containers import Change
 from tests.containers import wait_for
 from tests.homes import IMAGE, Home
 
@@ -401,6 +411,15 @@ def test_one_with_other_owners_is_refused(home: Home) -> None:
         pass
 
 
+def test_another_process_under_its_number_is_not_taken_for_it(home: Home) -> None:
+    """Between the record of a process and a look at it, it may end and its number be given away."""
+    container = home.shell(WAIT)
+    wait_for(lambda: list(container.logs()), "its first line")
+    home.engine.containers._context.containers.change(container.id, ("running",), Change(pid=os.getpid()))
+    with pytest.raises(FailedPrecondition, match="has ended just now"), files_of(home, container):
+        pass
+
+
 # -- beside other commands -------------------------------------------------------------------------------
 
 
@@ -415,6 +434,19 @@ def test_a_start_waits_and_nothing_is_left_mounted(home: Home, make: Callable[..
         assert home.engine.containers._context.snapshots.is_released(container.id)
         container.start()
         container.wait()
+
+
+def test_its_end_does_not_release_what_is_copied_from(home: Home, tmp_path: Path) -> None:
+    container = home.shell(f"echo there > /x; {WAIT}")
+    wait_for(lambda: list(container.logs()), "its first line")
+    snapshots = home.engine.containers._context.snapshots
+    with files_of(home, container) as files:
+        container.kill()
+        take_lock(f"{home.run}/containers/{container.id}/lock", "its supervisor", timeout_s=30).close()
+        assert not snapshots.is_released(container.id)
+        files.copy_out("/x", str(tmp_path / "x"))
+    assert (tmp_path / "x").read_text() == "there\n"
+    assert snapshots.is_released(container.id)
 
 
 # -- the command -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -177,12 +178,25 @@ def test_rm_v_takes_anonymous_volumes_along_and_leaves_named_ones(stocked: Home)
     assert names(stocked) == [named]
 
 
+def test_a_context_manager_takes_them_along(home: Home) -> None:
+    with home.shell("true", mounts=(volume("/a"), volume("/k", "kept"))) as container:
+        assert container.wait() == 0
+        assert len(names(home)) == 2
+    assert names(home) == ["kept"]
+
+
 def test_rm_takes_the_anonymous_volumes_of_what_removes_itself(home: Home) -> None:
     container = home.shell("true", auto_remove=True, mounts=(volume("/a"), volume("/k", "kept")))
     container.wait()
     wait_for(lambda: settled_names(home) == ["kept"], "the end of its anonymous volume")
     assert home.onggi("run", "--rm", "--network", "none", "-v", "/a", IMAGE, "no-such-program").returncode == 127
     wait_for(lambda: settled_names(home) == ["kept"], "the end of its anonymous volume")
+
+
+def test_a_lost_supervisor_leaves_no_anonymous_volume(home: Home) -> None:
+    container = home.shell("sleep 600", auto_remove=True, mounts=(volume("/a"),))
+    os.kill(home.supervisor(container.id), signal.SIGKILL)
+    wait_for(lambda: settled_names(home) == [], "the end of its anonymous volume")
 
 
 def test_a_volume_is_free_once_run_rm_is_back(home: Home) -> None:

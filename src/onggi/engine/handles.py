@@ -60,9 +60,9 @@ class Handle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the container, running or not."""
+        """Remove the container, running or not, and its anonymous volumes."""
         try:
-            self.remove(force=True)
+            self.remove(force=True, volumes=True)
         except NotFound:
             return
 
@@ -110,9 +110,9 @@ class Handle:
         """Let it go on."""
         self._containers.unpause(self.id)
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it."""
-        self._containers.remove(self.id, force=force)
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it, with `force` where it runs too; `volumes` takes its anonymous ones along."""
+        self._containers.remove(self.id, force=force, volumes=volumes)
 
     def logs(self, *, stream: bool = False, tail: int | None = None) -> Iterator[LogLine]:
         """Give what it printed so far; with `stream` go on until it ends."""
