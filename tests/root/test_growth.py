@@ -11,7 +11,7 @@ from tests.homes import IMAGE, Home, files_below, json_of, memory_kb
 from tests.soak import timeout, times
 
 ROUNDS: Final = times(200)
-SETTLED: Final = 20
+SETTLED: Final = times(20)
 RUNNING: Final = 20
 SUPERVISOR_KB: Final = 200
 GROWTH: Final = 1.05

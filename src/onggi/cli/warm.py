@@ -16,6 +16,13 @@ _SERVED: Final = frozenset(
 _WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
 """What is not served, but writes what an onggid flushes to disk when all is quiet."""
 
+_ENVIRONMENT: Final = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    # A thread a command, and glibc would give each an arena of its own: memory never full and never free.
+    "MALLOC_ARENA_MAX": "1",
+}
+
 
 def is_served(arguments: Sequence[str]) -> bool:
     """Tell whether an onggid runs this command line."""
@@ -63,7 +70,7 @@ def _start_onggid(root: str | None) -> None:
         os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-c", "from onggi.cli.onggid import main; main()", root or ""],
-            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            _ENVIRONMENT,
             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
             setsid=True,
         )
