@@ -89,5 +89,5 @@ class Volumes:
         for container in context.containers.list():
             # One without a run directory has not begun to run: whoever makes it may be at it for long.
             if container.auto_remove and context.files.look(context.run_directory(container.id)) is not None:
-                with suppress(NotFound):
+                with suppress(NotFound, Conflict):
                     self._folding.fold(container.id, wait=True)
