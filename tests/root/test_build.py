@@ -426,6 +426,14 @@ def test_warnings_reach_the_user(site: Site) -> None:
     assert all(event.error == "" for event in told.events if isinstance(event, StepDone))
 
 
+def test_heredocs_need_no_context(home: Home) -> None:
+    text = f"FROM {IMAGE}\nCOPY <<EOF /to/file\nhello\nEOF\n".encode()
+    image = home.engine.builds.build(BuildRequest(text=text, network="none"), lambda event: None)
+    assert home.output(home.start("cat", "/to/file", image=str(image.id))) == "hello\n"
+    with pytest.raises(InvalidArgument, match="this build has no context: it was given a Dockerfile only"):
+        home.engine.builds.build(BuildRequest(text=f"FROM {IMAGE}\nCOPY a /\n".encode()), lambda event: None)
+
+
 @pytest.mark.parametrize("made", ["before", "meanwhile"])
 def test_a_step_that_leads_etc_out_reaches_nothing_of_the_host(
     home: Home, rootfs: Path, tmp_path: Path, made: str

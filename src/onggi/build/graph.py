@@ -608,7 +608,9 @@ class _StagePlanner:
         sources = tuple(self.word(text) for text in instruction.sources)
         if instruction.add:
             check_sources(sources, self.place, name=self.options.name)
-        files: Files = self.files_of(instruction.from_) if instruction.from_ else FromContext()
+        files: Files = FromContext() if sources else FromNothing()
+        if instruction.from_:
+            files = self.files_of(instruction.from_)
         heredocs = tuple(
             msgspec.structs.replace(doc, content=self.planner.expand(doc.content, self.env, self.place, raw=True))
             if doc.expand
