@@ -78,6 +78,19 @@ def test_an_empty_volume_is_filled_with_what_the_image_has(stocked: Home, target
     stocked.assert_consistent()
 
 
+def test_a_volume_on_a_disk_of_its_own_is_filled(stocked: Home) -> None:
+    data = stocked.engine.volumes.create("v").path
+    subprocess.run(["mount", "-t", "tmpfs", "disk", data], check=True)
+    try:
+        create(stocked, volume("/data", "v"))
+        assert Path(data, "file").read_text() == "of the image\n"
+        assert Path(data, "sub", "again").stat().st_ino == Path(data, "file").stat().st_ino
+        assert stat.S_IMODE(os.stat(data).st_mode) == 0o2770
+    finally:
+        subprocess.run(["umount", data], check=True)
+    assert os.listdir(data) == []
+
+
 def test_nocopy_leaves_it_empty(stocked: Home) -> None:
     create(stocked, volume("/data", "v", copy=False))
     data = Path(stocked.engine.volumes.get("v").path)

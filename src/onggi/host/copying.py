@@ -142,11 +142,26 @@ def copy_tree(
 
 
 def move_contents(source: int, target: int) -> None:
-    """Move what is in the directory `source` to `target`, which takes its attributes; both are on one file system.
+    """Move what is in the directory `source` to `target`, which takes its attributes.
 
     A name that is in `target` already stays what it is there. Done again after a kill in the middle, it goes on.
+    Where a disk is mounted on `target`, everything is copied instead.
     """
     seen = os.fstat(source)
+    try:
+        _move_names(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy_tree(source, target)
+        return
+    found = {k: v for k, v in read_xattrs(source).items() if belongs_to_image(k)}
+    with Planter(target) as planter:
+        planter.directory(b"", _Stat(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns, found))
+        planter.finish()
+
+
+def _move_names(source: int, target: int) -> None:
     with os.scandir(through(source)) as scan:
         entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
     for name, is_directory in entries:
@@ -157,10 +172,6 @@ def move_contents(source: int, target: int) -> None:
                 # rename(2) would replace a file that somebody has put there; link(2) never does.
                 os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
                 os.unlink(name, dir_fd=source)
-    found = {k: v for k, v in read_xattrs(source).items() if belongs_to_image(k)}
-    with Planter(target) as planter:
-        planter.directory(b"", _Stat(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns, found))
-        planter.finish()
 
 
 def _move_directory(source: int, target: int, name: bytes) -> None:
