@@ -31,7 +31,8 @@ def table(case: Case, idle: Series, bursts: Series | None) -> str:
         rows.append([subject.name, *_figures(case, idle, subject.name)])
         if bursts:
             rows[-1] += _figures(case, bursts, subject.name)
-    return f"### {case.title}\n\n" + _markdown(heads, rows)
+    load = f"The machine's load average meanwhile: {os.getloadavg()[0]:.1f}\n\n"
+    return f"### {case.title}\n\n{load}" + _markdown(heads, rows)
 
 
 def _figures(case: Case, series: Series, name: str) -> list[str]:

@@ -163,7 +163,7 @@ def main() -> int:
     with fresh_disk(DISK) as disk, ExitStack() as stack:
         stack.callback(remove_cgroups)
         bench = Bench(disk, wanted, stack)
-        print(f"{report.machine()}; load average {os.getloadavg()[0]:.1f}\n")
+        print(f"{report.machine()}\n")
         for case in bench.cases(wanted):
             series = measure(case, options.rounds)
             print(report.table(case, *series), flush=True)
