@@ -289,18 +289,18 @@ class Builds:
     def _history(self, plan: StagePlan, times: Sequence[int], epoch: int | None) -> tuple[History, ...]:
         """Give every entry the time of its layer, else that of the entry before: a rebuild gives the same image."""
         entries: list[History] = []
-        number = 0
-        last = 0
+        number = len(times) - sum(entry.empty_layer is not True for entry in plan.history)  # a base may have none
+        last = _time(plan.base_config.created or "")
         for entry in plan.history:
-            if entry.empty_layer is not True:
-                last = max(last, times[number] if number < len(times) else 0)
-                number += 1
             if entry.created is not None:
-                entries.append(entry)
                 last = max(last, _time(entry.created))
-                continue
-            at = epoch * 1_000_000_000 if epoch is not None else last
-            entries.append(msgspec.structs.replace(entry, created=format_time(at)))
+            elif entry.empty_layer is not True and number >= 0:
+                last = max(last, times[number])
+            number += entry.empty_layer is not True
+            if entry.created is None:
+                at = epoch * 1_000_000_000 if epoch is not None else last
+                entry = msgspec.structs.replace(entry, created=format_time(at))
+            entries.append(entry)
         return tuple(entries)
 
 
