@@ -356,7 +356,12 @@ def test_onggid_is_detached_and_clean(home: Home) -> None:
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert os.getsid(pid) == pid
     variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    assert {variable.partition("=")[0] for variable in variables if variable} <= {"PATH", "LANG", "LC_CTYPE"}
+    assert {variable.partition("=")[0] for variable in variables if variable} <= {
+        "PATH",
+        "LANG",
+        "LC_CTYPE",
+        "MALLOC_ARENA_MAX",
+    }
     assert "Umask:\t0022" in Path(f"/proc/{pid}/status").read_text()
     cgroups = Path(f"/proc/{pid}/cgroup").read_text()
     assert f"{home.engine.cgroup_parent}/onggid" in cgroups
