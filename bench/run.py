@@ -18,13 +18,12 @@ from bench import cases, report
 from bench.cases import Case, Lineup
 from bench.peers import IMAGE, Docker, Onggi, Peer, Podman, Runtime, processes, pss_bytes
 from bench.series import Failed, Series, measure_back_to_back, measure_idle
-from bench.worlds import World, Worlds, enter_namespaces, fresh_disk, remove_cgroups
+from bench.worlds import DISK, World, Worlds, enter_namespaces, fresh_disk, remove_cgroups
 from tests.record_truth import PEERS, make_tree
 from tests.truth.world import BASE, base_archive
 
 CASES: Final = ("run", "exec", "ps", "build", "cold", "api", "memory")
 ROUNDS: Final = 30
-DISK: Final = Path("/run/bench")
 TREE: Final = PEERS / "sid"
 BESIDE: Final = {
     "onggi-launcher": "onggi, supervisor of a container",

@@ -16,8 +16,11 @@ from typing import Final
 
 CGROUP: Final = Path("/sys/fs/cgroup")
 _INSIDE: Final = "ONGGI_BENCH_INSIDE"
-CGROUP_PARENT: Final = f"onggi-bench-{os.environ.get(_INSIDE, '')}"
+NAME: Final = f"onggi-bench-{os.environ.get(_INSIDE, '')}"
+"""Told apart from benches beside this one: cgroups are nobody's own, and Onggi's are named after the state root."""
+CGROUP_PARENT: Final = NAME
 """Docker's cgroups are beneath it, since its daemon leaves the parent behind."""
+DISK: Final = Path("/run", NAME)
 _CLONE_NEWNS: Final = 0x00020000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 # The shell is process 1: it reaps what supervisors and shims leave behind. A new sysfs shows the new network.
