@@ -159,14 +159,15 @@ def plan_container(
     if mapped:
         beside += [*plan_maps(linux), Tell(name="mapped"), *rootfs.mapped]
     beside += [*plan_hold(namespaces), *network.beside, *cgroup.beside, *plan_oom_score(process, facts)]
-    if supervision.supervisors is not None:
-        beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
     if process.terminal:
         beside.append(Receive(slot="master"))
     beside += [
         PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
         Tell(name="placed"),
     ]
+    if supervision.supervisors is not None:
+        # The child need not wait for the RCU grace period that moving a process of another cgroup takes.
+        beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
     after: list[Op] = [
         *cgroup.keep,
         *network.after,
