@@ -46,6 +46,10 @@ EQUIVALENT: Final[dict[str, str]] = {
 }
 """Mutants that nothing can notice, and why."""
 
+# A mutant that forgets to make a mount read-only reaches the node behind it: /dev/null is one of its own.
+ENTER: Final = """
+mknod -m 666 "$0" c 1 3 && mount --bind "$0" /dev/null && mount --make-rshared / && ip link set lo up && "$@"; exit $?
+"""
 SEALED: Final = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net")
 _HANDLER: Final = re.compile(r"(\[OP_(?P<entry>\w+)\] = |case OP_(?P<case>\w+):\n\s+return )(?P<handler>op_\w+)\b")
 _PARSER: Final = re.compile(r'^    "(?P<name>[A-Z]+)": _\w+,\n', re.M)
@@ -137,8 +141,19 @@ class Tree:
         options = ["-x", f"--timeout={TIMEOUT_S}", f"--basetemp={self._scratch}/tmp"]
         options += ["-o", f"cache_dir={self._scratch}/c"]
         # Mounts are shared, as hosts with systemd have them; the shell stays, since the first process reaps orphans.
-        script = 'mount --make-rshared / && ip link set lo up && "$@"; exit $?'
-        command = [*SEALED, "sh", "-c", script, "sh", sys.executable, "-B", "-m", "pytest", *options, *arguments]
+        command = [
+            *SEALED,
+            "sh",
+            "-c",
+            ENTER,
+            str(self._scratch / "null"),
+            sys.executable,
+            "-B",
+            "-m",
+            "pytest",
+            *options,
+            *arguments,
+        ]
         done = subprocess.run(command, cwd=self.place, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode == 0:
             return None
