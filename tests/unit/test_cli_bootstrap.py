@@ -11,23 +11,7 @@ from onggi.cli.app import State, run_command
 from onggi.cli.caller import Caller
 from onggi.cli.main import cli
 from onggi.host.http import Proxies
-
-
-class FakeCaller:
-    """A user without a terminal."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self.env, self.cwd, self.terminal, self.size = env, "/", (False, False, False), (0, 0)
-        self.stdout = self.stderr = ""
-
-    def out(self, text: str) -> None:
-        self.stdout += text
-
-    def err(self, text: str) -> None:
-        self.stderr += text
-
-    def only_in_process(self) -> None:
-        pass
+from tests.callers import FakeCaller
 
 
 class FakeEngine:
@@ -55,7 +39,7 @@ class FakeEngine:
 
 def run(engine: FakeEngine, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int | None, FakeCaller]:
     """Run the command line."""
-    caller = FakeCaller(env or {})
+    caller = FakeCaller(env)
     state = State(cast("Caller", caller), cast("Any", lambda _root: engine))
     return run_command(cli, ["image", "bootstrap", *arguments], state), caller
 

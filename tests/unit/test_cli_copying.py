@@ -9,24 +9,7 @@ import pytest
 from onggi.cli.app import State, run_command
 from onggi.cli.main import cli
 from onggi.engine.copying import Copied
-
-
-class FakeCaller:
-    """A user in /here."""
-
-    def __init__(self, terminal: bool) -> None:
-        self.env: dict[str, str] = {}
-        self.cwd, self.terminal, self.size = "/here", (terminal,) * 3, (0, 0)
-        self.stdout = self.stderr = ""
-
-    def out(self, text: str) -> None:
-        self.stdout += text
-
-    def err(self, text: str) -> None:
-        self.stderr += text
-
-    def only_in_process(self) -> None:
-        pass
+from tests.callers import FakeCaller
 
 
 class FakeEngine:
@@ -55,7 +38,7 @@ class FakeEngine:
 
 def run(*arguments: str, terminal: bool = False) -> tuple[FakeEngine, FakeCaller]:
     """Run the command line, which must succeed."""
-    engine, caller = FakeEngine(), FakeCaller(terminal)
+    engine, caller = FakeEngine(), FakeCaller(terminal=terminal)
     state = State(cast("Any", caller), cast("Any", lambda _root: engine))
     assert run_command(cli, ["cp", *arguments], state) == 0
     return engine, caller

@@ -160,6 +160,14 @@ def test_many_threads_leave_few_descriptors(db: Database) -> None:
     assert len(os.listdir("/proc/self/fd")) <= max(once, 8 * 3 + 20)
 
 
+def test_a_connection_in_use_while_it_is_closed_ends_too(db: Database) -> None:
+    with db.read() as connection:
+        db.close()
+        assert connection.execute("SELECT n FROM counts").fetchone() == (0,)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
 def test_processes_may_all_be_the_first(db: Database, path: str) -> None:
     children = [child(path, "20") for _ in range(4)]
     assert [process.wait() for process in children] == [0] * 4

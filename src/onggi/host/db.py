@@ -70,6 +70,7 @@ class Database:
         self._make_room = make_room
         self._busy_timeout_s = busy_timeout_s
         self._idle: list[Connection] = []
+        self._closed = False
         # Threads of one process queue here; SQLite's own waiting is a sleep that grows.
         self._writer = threading.Lock()
         self._current = _Current()
@@ -119,7 +120,8 @@ class Database:
             self._give_back(connection)
 
     def close(self) -> None:
-        """Close the connections that no thread is using."""
+        """Close every connection; one that a thread is using closes when it is given back."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -168,6 +170,8 @@ class Database:
             self._idle.append(connection)
         else:
             connection.close()
+        if self._closed:
+            self.close()
 
     def _open(self) -> Connection:
         with self._sentences():
