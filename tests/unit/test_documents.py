@@ -1,7 +1,6 @@
 """The documents of `inspect`: what they say, and what templates find in them."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -26,6 +25,7 @@ from onggi.spec.container import (
 )
 from onggi.spec.image_config import ContainerConfig, Healthcheck
 from onggi.spec.ports import parse_publish
+from tests.callers import FakeCaller
 from tests.plans import FACTS
 
 ANONYMOUS = "0123456789abcdef" * 4
@@ -234,20 +234,6 @@ def test_what_templates_find(template: str, expected: str) -> None:
     assert parse_template(template).execute(typed(DOCUMENT), aliases=ALIASES) == expected
 
 
-class Caller:
-    """A user."""
-
-    def __init__(self) -> None:
-        self.env: Mapping[str, str] = {}
-        self.stdout = self.stderr = ""
-
-    def out(self, text: str) -> None:
-        self.stdout += text
-
-    def err(self, text: str) -> None:
-        self.stderr += text
-
-
 def show(refs: list[str], format: str) -> tuple[int, str, str]:
     """Show documents of `a` and `b`."""
 
@@ -256,7 +242,7 @@ def show(refs: list[str], format: str) -> tuple[int, str, str]:
             raise NotFound(f"No such pot: {ref}")
         return {"Name": ref, "Odd": {"a": 1}} if ref == "a" else {"Name": ref}
 
-    caller = Caller()
+    caller = FakeCaller()
     code = show_documents(State(cast(Any, caller), cast(Any, None)), refs, find, format)
     return code, caller.stdout, caller.stderr
 
