@@ -183,6 +183,19 @@ static int op_clone(struct side *self, const struct plan_record *r)
     return result < 0 ? result : put_proc(self, r->slot[1], child);
 }
 
+/* The old process leaves without a word: what it held, the new one has. */
+static int op_enter(struct side *self, const struct plan_record *r)
+{
+    int cgroup = slot_get(self, r->slot[0]);
+    if (cgroup < 0)
+        return cgroup;
+    struct clone_args args = {.flags = CLONE_PARENT | CLONE_INTO_CGROUP, .cgroup = (uint64_t)cgroup};
+    pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (child > 0)
+        _exit(0);
+    return child < 0 ? -errno : 0;
+}
+
 /* The new process tells of itself, so that whichever of the two is killed, the launcher's wait has an end. */
 static int op_reclone(struct side *self, const struct plan_record *r)
 {
@@ -278,6 +291,8 @@ static op_function *handler(uint16_t kind)
     switch (kind) {
     case OP_CLONE:
         return op_clone;
+    case OP_ENTER:
+        return op_enter;
     case OP_RECLONE:
         return op_reclone;
     case OP_ADOPT:

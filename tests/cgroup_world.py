@@ -15,7 +15,7 @@ from onggi.host.bpf import replace_device_filter
 from onggi.host.cgroupfs import kill_members, probe_cgroups, remove_cgroup
 from onggi.plan.cgroup import CgroupPlan, plan_directories
 from onggi.plan.facts import CgroupFacts
-from onggi.plan.ops import FilterDevices, Hole, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
+from onggi.plan.ops import FilterDevices, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
 
 TIMEOUT_S: Final = 20.0
 
@@ -23,8 +23,7 @@ TIMEOUT_S: Final = 20.0
 class Executor:
     """Does what the launcher would do with these ops, one by one."""
 
-    def __init__(self, pid: int | None = None) -> None:
-        self.pid = pid
+    def __init__(self) -> None:
         self.slots: dict[str, str] = {}
         self.kept: dict[str, bytes] = {}
 
@@ -42,13 +41,12 @@ class Executor:
             case MakeDirectory():
                 os.mkdir(op.path, op.mode)
             case WriteFile():
-                parts = op.data if isinstance(op.data, tuple) else (op.data,)
-                data = b"".join(part if isinstance(part, bytes) else self._hole(part) for part in parts)
+                assert isinstance(op.data, bytes)
                 if op.if_empty and Path(op.path).read_text().strip():
                     return
                 descriptor = os.open(op.path, os.O_WRONLY)
                 try:
-                    os.write(descriptor, data)
+                    os.write(descriptor, op.data)
                 finally:
                     os.close(descriptor)
             case OpenPath():
@@ -69,29 +67,34 @@ class Executor:
             case _:
                 raise AssertionError(op)
 
-    def _hole(self, part: object) -> bytes:
-        assert part is Hole.PID
-        assert self.pid is not None
-        return str(self.pid).encode()
+
+def joined_by_writing(plan: CgroupPlan) -> list[str]:
+    """Give the files into which a process writes 0 to be in the cgroup."""
+    return [op.path for op in plan.join if op == WriteFile(path=getattr(op, "path", ""), data=b"0")]
 
 
 class Member:
-    """A process in a cgroup: it waits outside until it has been put in, then runs its Python code.
+    """A process in a cgroup: born outside, it joins as a child of the launcher does, then runs its Python code.
 
     The code has `say(text)` and `hear()`, a line each.
     """
 
-    _PRELUDE: Final = "import sys\ndef say(t): print(t, flush=True)\ndef hear(): return sys.stdin.readline()\nhear()\n"
+    _PRELUDE: Final = """
+import sys
+def say(t): print(t, flush=True)
+def hear(): return sys.stdin.readline()
+hear()
+for path in sys.argv[1:]: open(path, "w").write("0")
+"""
 
     def __init__(self, plan: CgroupPlan, code: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", self._PRELUDE + code],
+            [sys.executable, "-S", "-E", "-c", self._PRELUDE + code, *joined_by_writing(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
         )
-        Executor(self.process.pid).run(plan.beside)
         if plan.slot is not None:  # the launcher has its child born there
             Path(plan.directories["unified"], "cgroup.procs").write_text(str(self.process.pid))
         self.tell("go")

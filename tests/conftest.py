@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import struct
 import subprocess
 from collections import defaultdict
@@ -20,6 +21,11 @@ settings.register_profile("onggi", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("onggi")
 
 TESTS = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Tests press Ctrl-C; a shell lets what it runs in the background ignore that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

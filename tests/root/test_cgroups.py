@@ -45,7 +45,7 @@ from onggi.spec.runtime import (
     LinuxResources,
     LinuxThrottleDevice,
 )
-from tests.cgroup_world import Executor, Member, World, read, world
+from tests.cgroup_world import Executor, Member, World, joined_by_writing, read, world
 
 MIB = 1 << 20
 ECHO = "for line in sys.stdin: say(line.strip())"
@@ -208,7 +208,9 @@ def test_the_launcher_moves_to_its_refuge(here: World) -> None:
     path = here.path("supervisors")
     refuge = here.make(plan_refuge(path, here.facts))
     code = "import sys\nfor p in sys.argv[1:]: open(p, 'w').write('0')\nprint(open('/proc/self/cgroup').read())"
-    paths = [op.path for op in refuge.beside if isinstance(op, WriteFile)]
+    paths = joined_by_writing(refuge)
+    if "unified" in refuge.directories:  # the launcher goes on in a process that is born there
+        paths.append(f"{refuge.directories['unified']}/cgroup.procs")
     text = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True).stdout
     assert sum(line.endswith(f":{path}") for line in text.splitlines()) == len(set(refuge.directories.values()))
 

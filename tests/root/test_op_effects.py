@@ -25,6 +25,7 @@ from onggi.plan.ops import (
     Attach,
     Await,
     Clone,
+    EnterCgroup,
     Exec,
     FilterDevices,
     Hole,
@@ -367,6 +368,13 @@ def test_members_are_killed_wherever_they_hide(launcher: Launcher, cgroup: Path)
     done(launcher, KillMembers(path=f"{cgroup}/cgroup.procs"))
     assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
     assert (cgroup / "cgroup.procs").read_text() == (cgroup / "below" / "cgroup.procs").read_text() == ""
+
+
+def test_the_launcher_goes_on_in_a_v2_cgroup(launcher: Launcher, cgroup: Path) -> None:
+    opened = OpenPath(slot="cgroup", path=str(cgroup), flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY)
+    script = f"echo $PPID; /bin/busybox cat {cgroup}/cgroup.procs"
+    parent, *members = output_of(launcher, script, before=(opened, EnterCgroup(cgroup="cgroup"))).split()
+    assert parent in members
 
 
 def test_devices_are_filtered_in_a_v2_cgroup(launcher: Launcher, cgroup: Path) -> None:

@@ -24,6 +24,7 @@ from onggi.plan.ops import (
     Clone,
     Close,
     DropBounding,
+    EnterCgroup,
     Exec,
     FilterDevices,
     ForkInit,
@@ -404,6 +405,12 @@ launcher_case(
     "making namespaces needs root (CAP_SYS_ADMIN) here",
     NOTHING,
     name="CloneForbidden",
+)
+launcher_case(
+    EnterCgroup(cgroup="cgroup"),
+    errno.EBADF,
+    "go on in a new process in cgroup %cgroup: bad file descriptor (op 1 of 2)",
+    OpenPath(slot="cgroup", path="/", flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY),
 )
 child_case(
     Reclone(namespaces=abi.CLONE_NEWPID),

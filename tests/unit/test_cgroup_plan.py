@@ -19,7 +19,18 @@ from onggi.plan.cgroup import (
     weight_of_shares,
 )
 from onggi.plan.facts import CgroupFacts
-from onggi.plan.ops import FilterDevices, Keep, KillMembers, MakeDirectory, Op, OpenPath, Remove, WriteFile
+from onggi.plan.ops import (
+    Close,
+    EnterCgroup,
+    FilterDevices,
+    Keep,
+    KillMembers,
+    MakeDirectory,
+    Op,
+    OpenPath,
+    Remove,
+    WriteFile,
+)
 from onggi.spec.runtime import (
     LinuxBlockIO,
     LinuxCPU,
@@ -54,6 +65,10 @@ def say(op: Op, root: str = "/sys/fs/cgroup/") -> str:
             return f"open {op.path.removeprefix(root)} as {op.slot}"
         case FilterDevices():
             return f"filter {op.cgroup}"
+        case EnterCgroup():
+            return f"enter {op.cgroup}"
+        case Close():
+            return f"close {op.slot}"
         case KillMembers():
             return f"kill {op.path.removeprefix(root)}"
         case Keep():
@@ -85,7 +100,7 @@ def test_v2_without_limits() -> None:
         "open onggi/c1 as cgroup",
         "filter cgroup",
     ]
-    assert plan.beside == ()
+    assert plan.join == ()
     assert [say(op) for op in plan.after] == [
         "onggi/c1/cgroup.kill = 1",
         "kill onggi/c1/cgroup.procs",
@@ -121,8 +136,8 @@ def test_v2_hands_down_what_limits_need_or_fails_and_the_rest_if_it_can() -> Non
 
 def test_v1_joins_every_hierarchy_once() -> None:
     plan = plan_cgroup(None, PATH, facts_of("v1"))
-    assert [say(op) for op in plan.beside] == [
-        f"{name}/onggi/c1/cgroup.procs = <pid>"
+    assert [say(op) for op in plan.join] == [
+        f"{name}/onggi/c1/tasks = 0"
         for name in (
             "blkio", "cpu,cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls,net_prio",
             "perf_event", "pids", "rdma", "systemd",
@@ -173,8 +188,8 @@ def test_hybrid_is_born_in_the_unified_tree_and_takes_no_controller_from_v1() ->
     assert "open unified/onggi/c1 as cgroup" in [say(op) for op in plan.before]
     assert not any("subtree_control" in say(op) for op in plan.before)
     assert not any(isinstance(op, FilterDevices) for op in plan.before)
-    assert len(plan.beside) == 9
-    assert not any("unified" in say(op) for op in plan.beside)
+    assert len(plan.join) == 9
+    assert not any("unified" in say(op) for op in plan.join)
     assert [say(op) for op in plan.kill] == ["unified/onggi/c1/cgroup.kill = 1", "kill unified/onggi/c1/cgroup.procs"]
 
 
@@ -224,13 +239,16 @@ def test_teardown_of_a_plan_that_never_began_is_harmless(host: str) -> None:
 def test_entry_and_refuge() -> None:
     plan = plan_cgroup(None, PATH, facts_of("hybrid"))
     entry = plan_entry(plan.directories)
-    assert entry.beside == plan.beside
+    assert entry.join == plan.join
     assert [say(op) for op in entry.before] == ["open unified/onggi/c1 as cgroup"]
     assert entry.slot == plan.slot
     refuge = plan_refuge("/onggi/supervisors", facts_of("hybrid"))
-    assert {say(op) for op in refuge.beside} == {
-        say(op).replace("c1", "supervisors").replace("<pid>", "0") for op in plan.beside
-    } | {"unified/onggi/supervisors/cgroup.procs = 0"}
+    assert [say(op) for op in refuge.join] == [
+        *(say(op).replace("c1", "supervisors") for op in plan.join),
+        "open unified/onggi/supervisors as refuge",
+        "enter refuge",
+        "close refuge",
+    ]
     assert refuge.after == ()
 
 

@@ -66,7 +66,7 @@ PLANNED = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow,
 @given(attached())
 def test_ports_are_held_before_anything_is_made(case: Case) -> None:
     """Only the sign of life comes earlier, by which the next command finds what a lost launcher left."""
-    life = len(plan_sign_of_life(case.supervision))
+    life = len(plan_sign_of_life(case.supervision, case.facts))
     kinds = [type(op) for op in case.plan.before]
     held = kinds.count(Bind)
     assert held > 0

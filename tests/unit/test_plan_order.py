@@ -1,6 +1,6 @@
 """Orders and bounds that safety needs, over plausible specs on cgroup v1, hybrid and v2 hosts."""
 
-from typing import Final, cast, get_args, get_type_hints
+from typing import Final, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -21,6 +21,7 @@ from onggi.plan.ops import (
     Clone,
     Close,
     DropBounding,
+    EnterCgroup,
     Exec,
     ForkInit,
     Keep,
@@ -211,11 +212,13 @@ def test_nothing_is_reached_once_the_root_is_the_containers(plan: Plan) -> None:
 
 @FEW
 @given(cases())
-def test_the_child_names_no_path_of_the_host(case: Case) -> None:
+def test_the_child_names_no_path_of_the_host_but_those_of_its_cgroup(case: Case) -> None:
     joined = "mount" in case.joined
     for op in case.plan.child:
         match op:
             case OpenPath(path="/dev/pts", at=None) if joined:
+                pass
+            case WriteFile(path=path, data=b"0") if path.endswith("/onggi/c1/tasks"):
                 pass
             case OpenPath() | WriteFile() | ops.PutFile() | MakeDirectory() | Remove() | KillMembers() | Keep():
                 assert op.at is not None, op
@@ -404,16 +407,37 @@ def test_neither_side_waits_for_ever(plan: Plan) -> None:
     assert at == [len(plan.child), len(plan.beside)]
 
 
+def _joins(section: tuple[Op, ...]) -> list[Op]:
+    return [op for op in section if isinstance(op, WriteFile) and op.path.endswith("/tasks")]
+
+
 @FEW
 @given(plans())
 def test_the_process_is_in_its_cgroup_before_it_runs(plan: Plan) -> None:
-    placed = plan.beside.index(Tell(name="placed"))
-    moves = [n for n, op in enumerate(plan.beside) if isinstance(op, WriteFile) and op.path.endswith("/cgroup.procs")]
-    own = {n for n in moves if cast("WriteFile", plan.beside[n]).data == b"0"}
-    assert all(number < placed for number in moves if number not in own)
-    assert all(number > placed for number in own)  # the child does not wait for the supervisor's own move
     kinds = kinds_of(plan.child)
+    joins = [plan.child.index(op) for op in _joins(plan.child)]
+    outside = [number for number, kind in enumerate(kinds) if kind in (SetNamespace, Unshare, Reclone, PivotRoot)]
+    assert max(joins, default=-1) < min((*outside, kinds.index(Exec)))
     assert plan.child.index(Await(name="placed")) < kinds.index(SetStdio) < kinds.index(Exec)
+
+
+@FEW
+@given(plans())
+def test_nobody_waits_for_an_rcu_grace_period(plan: Plan) -> None:
+    """Only a thread that moves itself by `tasks`, and a birth, take no lock of all forks."""
+    for op in (*plan.before, *plan.child, *plan.beside):
+        if isinstance(op, WriteFile):
+            assert not op.path.endswith("cgroup.procs")
+            assert not op.path.endswith("/tasks") or op.data == b"0"
+
+
+@FEW
+@given(plans())
+def test_a_supervisor_is_in_its_cgroup_before_it_is_anything_else(plan: Plan) -> None:
+    """A new process has no session and no child yet; the lock says that a supervisor is alive."""
+    kinds = kinds_of(plan.before)
+    enters = [number for number, kind in enumerate(kinds) if kind is EnterCgroup]
+    assert max(enters, default=-1) < min(kinds.index(NewSession), kinds.index(Lock))
 
 
 # -- the life of a supervisor ----------------------------------------------------------------------
@@ -433,7 +457,8 @@ def test_the_exit_is_recorded_before_anything_is_torn_down(plan: Plan) -> None:
 def test_nothing_is_made_before_the_lock_is_held(plan: Plan) -> None:
     """A plan that fails at its lock runs no `after`, so until then there may be nothing to clear away."""
     kinds = kinds_of(plan.before)
-    assert set(kinds[: kinds.index(Lock)]) <= {NewSession, OpenPath}
+    earlier = plan.before[: kinds.index(Lock)]
+    assert {type(op) for op in earlier if op not in _joins(earlier)} <= {EnterCgroup, Close, NewSession, OpenPath}
     assert plan.child[0] == Close(slot="lock")
 
 
@@ -473,7 +498,8 @@ FIRST_KINDS: Final = {
     "Pipe": "PIPE", "MakeDirectory": "MKDIR", "WriteFile": "WRITE", "PutFile": "PUT", "Remove": "REMOVE",
     "Attach": "ATTACH", "AttachRoot": "ATTACH_ROOT", "MakeTarget": "TARGET", "MakeNode": "NODE",
     "MakeLink": "SYMLINK", "Mask": "MASK", "MakeReadOnly": "READONLY", "Restrict": "ATTRIBUTES",
-    "Propagate": "PROPAGATE", "PivotRoot": "PIVOT", "Clone": "CLONE", "Reclone": "RECLONE", "Adopt": "ADOPT",
+    "Propagate": "PROPAGATE", "PivotRoot": "PIVOT", "EnterCgroup": "ENTER",
+    "Clone": "CLONE", "Reclone": "RECLONE", "Adopt": "ADOPT",
     "SetNamespace": "SETNS", "Unshare": "UNSHARE", "Tell": "TELL", "Await": "AWAIT", "Send": "SEND",
     "Receive": "RECEIVE", "SetHostname": "HOSTNAME", "SetDomainname": "DOMAINNAME", "SetResourceLimit": "RLIMIT",
     "SetDeathSignal": "DEATHSIG", "SetUndumpable": "UNDUMPABLE", "DropBounding": "BOUNDING", "SetIds": "IDS",

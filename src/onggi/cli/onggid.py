@@ -369,12 +369,18 @@ def main() -> NoReturn:
 def _enter_cgroup(engine: Engine) -> None:
     """Leave the cgroup of whoever happened to start us: what ends that one must not end us."""
     plan = plan_refuge(f"{engine.cgroup_parent}/onggid", engine.system.facts.cgroup)
-    for op in (*plan.before, *plan.beside):
+    for op in plan.before:
         match op:
             case MakeDirectory(path=path, mode=mode):
                 os.makedirs(path, mode=mode, exist_ok=True)
             case WriteFile(path=path, data=bytes() as data, if_empty=if_empty):
-                try:
-                    write_or_explain(path, data, "enter the cgroup of onggid", if_empty=if_empty)
-                except OnggiError as error:
-                    _log.warning("%s", error)
+                _try_write(path, data, if_empty=if_empty)
+    for directory in plan.directories.values():
+        _try_write(f"{directory}/cgroup.procs", b"0")
+
+
+def _try_write(path: str, data: bytes, *, if_empty: bool = False) -> None:
+    try:
+        write_or_explain(path, data, "enter the cgroup of onggid", if_empty=if_empty)
+    except OnggiError as error:
+        _log.warning("%s", error)

@@ -136,12 +136,13 @@ def plan_container(
     mapped = "user" in namespaces.made
     owner = host_uid(process.user.uid, linux) if namespaces.has("user") else process.user.uid
 
-    before: list[Op] = [*plan_sign_of_life(supervision), *network.before]
+    before: list[Op] = [*plan_sign_of_life(supervision, facts), *network.before]
     before += [*plan_stdio(process, supervision, owner=owner), *cgroup.before]
     before += plan_joins_before(namespaces, linux)
     before += [*rootfs.before, *inside.before]
     flags = clone_flags(namespaces, cgroup_at_birth=not late_cgroupns)
-    child: list[Op] = [Close(slot="lock"), *_plan_entry(namespaces), NewSession(), *plan_joins_child(namespaces)]
+    child: list[Op] = [Close(slot="lock"), *_plan_entry(namespaces), *cgroup.join, NewSession()]
+    child += plan_joins_child(namespaces)
     beside: list[Op] = []
     if namespaces.clones_inside:
         before.append(Clone(namespaces=0, pidfd="first", proc="first-proc", cgroup=cgroup.slot))
@@ -158,16 +159,13 @@ def plan_container(
     beside += plan_return(namespaces)
     if mapped:
         beside += [*plan_maps(linux), Tell(name="mapped"), *rootfs.mapped]
-    beside += [*plan_hold(namespaces), *network.beside, *cgroup.beside, *plan_oom_score(process, facts)]
+    beside += [*plan_hold(namespaces), *network.beside, *plan_oom_score(process, facts)]
     if process.terminal:
         beside.append(Receive(slot="master"))
     beside += [
         PutFile(at="run", path="state", data=(b"pid ", Hole.PID, b"\nstarted ", Hole.NOW, b"\n")),
         Tell(name="placed"),
     ]
-    if supervision.supervisors is not None:
-        # The child need not wait for the RCU grace period that moving a process of another cgroup takes.
-        beside += plan_refuge(supervision.supervisors, facts.cgroup).beside
     after: list[Op] = [
         *cgroup.keep,
         *network.after,
@@ -210,10 +208,15 @@ def _require(spec: Spec) -> tuple[Process, Linux]:
     return spec.process, spec.linux
 
 
-def plan_sign_of_life(supervision: Supervision) -> tuple[Op, ...]:
-    """The launcher is alive for others while it holds the lock; a session of its own keeps terminals' signals away."""
+def plan_sign_of_life(supervision: Supervision, facts: Facts) -> tuple[Op, ...]:
+    """The launcher is alive for others while it holds the lock.
+
+    A cgroup and a session of its own keep away what is meant for its caller's: limits, kills, a terminal's signals.
+    """
     flags = abi.OPEN_READ | abi.OPEN_WRITE | abi.OPEN_CREATE
+    supervisors = supervision.supervisors
     ops: list[Op] = [
+        *(plan_refuge(supervisors, facts.cgroup).join if supervisors is not None else ()),
         NewSession(),
         OpenPath(slot="run", path=supervision.run_directory, flags=abi.OPEN_READ | abi.OPEN_DIRECTORY),
         OpenPath(slot="lock", at="run", path="lock", flags=flags, mode=0o600),
@@ -344,14 +347,12 @@ def _plan_inside(
     proc = _fresh(spec, shown, "/proc", "proc")
     child += [*network, *_plan_names(spec, namespaces), *_plan_sysctls(linux, namespaces, proc)]
     if late:
-        child += [Await(name="placed"), Unshare(types=abi.CLONE_NEWCGROUP), *late_mounts]
+        child += [Unshare(types=abi.CLONE_NEWCGROUP), *late_mounts]
     hiding = plan_hiding(linux, shown)
     before += hiding.before
     child += hiding.child
     child += plan_root_attributes(linux, readonly=bool(spec.root and spec.root.readonly))
-    child.append(PivotRoot(root=ROOT))
-    if not late:
-        child.append(Await(name="placed"))
+    child += [PivotRoot(root=ROOT), Await(name="placed")]
     return _Inside(before=tuple(before), child=tuple(child))
 
 

@@ -69,7 +69,7 @@ def plan_session(
     directory = abi.OPEN_PATH | abi.OPEN_DIRECTORY
     joined = [kind for kind in _ORDER if kind in target.namespaces]
     before: list[Op] = [
-        *plan_sign_of_life(supervision),
+        *plan_sign_of_life(supervision, facts),
         *plan_stdio(process, supervision, owner=0 if "user" in target.namespaces else process.user.uid),
         *entry.before,
         OpenPath(slot="target", path=f"/proc/{target.pid}", flags=directory),
@@ -86,7 +86,7 @@ def plan_session(
         back = (SetNamespace(slot="own-pid", types=FLAGS["pid"]),)
     before.append(Clone(namespaces=0, pidfd="pidfd", proc="child", cgroup=entry.slot))
 
-    child: list[Op] = [Close(slot="lock"), SetUndumpable(), NewSession()]
+    child: list[Op] = [Close(slot="lock"), SetUndumpable(), *entry.join, NewSession()]
     for kind in joined:
         child.append(SetNamespace(slot=f"ns-{kind}", types=FLAGS[kind]))
         if kind == "user":
@@ -103,7 +103,7 @@ def plan_session(
         *plan_privileges(process, seccomp, facts, set_groups=True),
         *plan_exec(process, init=False),
     ]
-    beside: list[Op] = [*back, *entry.beside, *plan_oom_score(process, facts)]
+    beside: list[Op] = [*back, *plan_oom_score(process, facts)]
     if process.terminal:
         beside.append(Receive(slot="master"))
     beside += [

@@ -278,6 +278,8 @@ def _describe(op: ops.Op) -> str:
         case ops.Clone():
             where = f" in cgroup %{op.cgroup}" if op.cgroup else ""
             return f"clone with new namespaces: {_bits(op.namespaces, _NAMESPACES)}{where}"
+        case ops.EnterCgroup():
+            return f"go on in a new process in cgroup %{op.cgroup}"
         case ops.Reclone():
             return f"clone once more with new namespaces: {_bits(op.namespaces, _NAMESPACES)}"
         case ops.Adopt():
@@ -423,9 +425,9 @@ def _hint(op: ops.Op, errno: int, facts: Facts | None) -> str:
             return "the limit of user namespaces is reached: see /proc/sys/user/max_*_namespaces"
         case ops.Clone() | ops.Reclone() if errno in (_EPERM, _EACCES):
             return "making namespaces needs root (CAP_SYS_ADMIN) here"
-        case ops.Clone() | ops.Reclone() | ops.ForkInit() if errno == errno_names.EAGAIN:
+        case ops.Clone() | ops.Reclone() | ops.ForkInit() | ops.EnterCgroup() if errno == errno_names.EAGAIN:
             return "the limit of processes is reached: see ulimit -u, or pids.max of this cgroup"
-        case ops.Clone() if errno == errno_names.EBUSY:
+        case ops.Clone() | ops.EnterCgroup() if errno == errno_names.EBUSY:
             return "a cgroup with controllers enabled for its children takes no process itself"
         case ops.OpenPath(at="child", path=path) if path.startswith("ns/") and errno == _EACCES:
             return "looking at the namespaces of a process that has joined others needs CAP_SYS_PTRACE"

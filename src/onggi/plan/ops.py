@@ -289,6 +289,16 @@ class Clone(Op, frozen=True, kw_only=True):
     cgroup: Slot | None = None
 
 
+class EnterCgroup(Op, frozen=True, kw_only=True):
+    """Go on in a new process that is born in the v2 cgroup (CLONE_INTO_CGROUP), with the same parent.
+
+    Writing `cgroup.procs` instead waits for an RCU grace period. What belongs to a process
+    alone (its session, its children) does not come along.
+    """
+
+    cgroup: Slot
+
+
 class Reclone(Op, frozen=True, kw_only=True):
     """clone3 once more, as a child of the launcher (CLONE_PARENT); the rest of the plan runs in the new process.
 

@@ -39,6 +39,7 @@ _READS: Final[dict[type[Op], tuple[str, ...]]] = {
     ops.Restrict: ("slot",),
     ops.PivotRoot: ("root",),
     ops.Clone: ("cgroup",),
+    ops.EnterCgroup: ("cgroup",),
     ops.SetNamespace: ("slot",),
     ops.Send: ("slot",),
     ops.OpenTerminal: ("devpts",),

@@ -34,7 +34,7 @@ HOLE: Final = struct.Struct("<IHh")
 KINDS: Final = (
     "INHERIT", "OPEN_PATH", "CLOSE", "LOCK", "LISTEN", "PIPE", "MKDIR", "WRITE", "PUT", "REMOVE",
     "FS_OPEN", "FS_STRING", "FS_FLAG", "FS_FD", "FS_MOUNT", "TREE", "ATTRIBUTES", "ATTACH", "ATTACH_ROOT",
-    "TARGET", "NODE", "SYMLINK", "MASK", "READONLY", "PROPAGATE", "PIVOT", "CLONE", "RECLONE", "ADOPT",
+    "TARGET", "NODE", "SYMLINK", "MASK", "READONLY", "PROPAGATE", "PIVOT", "ENTER", "CLONE", "RECLONE", "ADOPT",
     "SETNS", "UNSHARE", "TELL", "AWAIT", "SEND", "RECEIVE", "HOSTNAME", "DOMAINNAME", "RLIMIT", "DEATHSIG",
     "UNDUMPABLE", "BOUNDING", "IDS", "CAPABILITIES", "NO_NEW_PRIVS", "SECCOMP", "CHDIR", "UMASK",
     "TERMINAL", "STDIO", "SESSION", "SEAL", "INIT", "EXEC",
@@ -191,6 +191,8 @@ def encode_op(w: Writer, op: ops.Op, n: int) -> None:
             w.add("PIVOT", n, t, (op.root,))
         case ops.Clone():
             w.add("CLONE", n, t, (op.pidfd, op.proc, op.cgroup), (op.namespaces,))
+        case ops.EnterCgroup():
+            w.add("ENTER", n, t, (op.cgroup,))
         case ops.Reclone():
             w.add("RECLONE", n, t, (), (op.namespaces,))
         case ops.Adopt():

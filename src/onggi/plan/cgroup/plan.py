@@ -19,8 +19,9 @@ from onggi.plan.devices import (
 )
 from onggi.plan.facts import CgroupFacts
 from onggi.plan.ops import (
+    Close,
+    EnterCgroup,
     FilterDevices,
-    Hole,
     Keep,
     KillMembers,
     MakeDirectory,
@@ -50,7 +51,7 @@ class CgroupPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan of one process does about its cgroup.
 
     before   make the directories, set the limits, open the slot
-    beside   join the v1 hierarchies; the child is born in the v2 one (`slot`)
+    join     what the process itself does to be in it; into a container's v2 directory it is born (`slot`)
     kill     end whoever is still in it
     keep     read once more what the exit record shall have
     remove   take the directories away
@@ -61,7 +62,7 @@ class CgroupPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     before: tuple[Op, ...] = ()
-    beside: tuple[Op, ...] = ()
+    join: tuple[Op, ...] = ()
     kill: tuple[Op, ...] = ()
     keep: tuple[Op, ...] = ()
     remove: tuple[Op, ...] = ()
@@ -100,7 +101,7 @@ def plan_cgroup(
     make = [op for place in places for op in _make(place, facts, host.needed)]
     return CgroupPlan(
         before=(*make, *limits, *devices, *entry.before, *filters),
-        beside=entry.beside,
+        join=entry.join,
         kill=tuple(_kill(places, facts)),
         keep=tuple(_keep(places)),
         remove=tuple(
@@ -120,29 +121,40 @@ def plan_directories(path: str, facts: CgroupFacts) -> dict[str, str]:
 
 def plan_entry(directories: Mapping[str, str]) -> CgroupPlan:
     """Plan only the joining of a cgroup that is there, as `exec` needs it."""
-    before: list[Op] = []
-    beside: list[Op] = []
-    for place in known_places(directories):
-        if place.version == 2:
-            before.append(OpenPath(slot=SLOT, path=place.directory, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY))
-        else:
-            beside.append(WriteFile(path=f"{place.directory}/cgroup.procs", data=(Hole.PID,)))
+    places = known_places(directories)
     return CgroupPlan(
-        before=tuple(before),
-        beside=tuple(beside),
+        before=tuple(_open(place, SLOT) for place in places if place.version == 2),
+        join=tuple(_join_v1(place) for place in places if place.version == 1),
         slot=SLOT if UNIFIED in directories else None,
         directories=dict(directories),
     )
 
 
 def plan_refuge(path: str, facts: CgroupFacts) -> CgroupPlan:
-    """Plan that the launcher itself moves to a cgroup that stays: `beside`, it writes 0, which is itself."""
+    """Plan that the launcher itself moves to a cgroup that stays."""
     places = find_places(path, facts)
+    join: list[Op] = [_join_v1(place) for place in places if place.version == 1]
+    for place in places:
+        if place.version == 2:
+            join += [_open(place, "refuge"), EnterCgroup(cgroup="refuge"), Close(slot="refuge")]
     return CgroupPlan(
         before=tuple(op for place in places for op in _make(place, facts, set())),
-        beside=tuple(WriteFile(path=f"{place.directory}/cgroup.procs", data=b"0") for place in places),
+        join=tuple(join),
         directories=directories_of(places),
     )
+
+
+def _open(place: Place, slot: Slot) -> OpenPath:
+    return OpenPath(slot=slot, path=place.directory, flags=abi.OPEN_PATH | abi.OPEN_DIRECTORY)
+
+
+def _join_v1(place: Place) -> WriteFile:
+    """Let a process of one thread move itself.
+
+    Whoever moves another one, or a whole process (`cgroup.procs`), takes the lock of all
+    forks and exits, which after idling waits for an RCU grace period: 6 to 20 ms.
+    """
+    return WriteFile(path=f"{place.directory}/tasks", data=b"0")
 
 
 def plan_update(
