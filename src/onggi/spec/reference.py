@@ -80,13 +80,15 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
         return Reference(domain=self.domain, path=self.path, digest=digest)
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str, default_domain: str = DEFAULT_DOMAIN) -> Reference:
     """Read a name as users write it and complete domain and path, but not the tag.
 
     Raises InvalidArgument with Docker's text.
     """
     if _IDENTIFIER.fullmatch(text):
         raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+    if default_domain != DEFAULT_DOMAIN and not _names_domain(text):
+        text = f"{default_domain}/{text}"
     domain, rest = _split_domain(text)
     before_colon = rest.partition(":")[0]
     if before_colon.lower() != before_colon:
@@ -114,18 +116,34 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def is_domain(text: str) -> bool:
+    """Tell whether this can be the domain of a reference: a host, with or without a port."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
+def is_repository(text: str) -> bool:
+    """Tell whether this can be the path of a reference."""
+    return len(text) <= MAX_PATH_LENGTH and _PATH.fullmatch(text) is not None
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     if not slash:
         return DEFAULT_DOMAIN, OFFICIAL_PREFIX + text
     if first == LEGACY_DEFAULT_DOMAIN:
         first = DEFAULT_DOMAIN
-    elif not _looks_like_domain(first):
+    elif not looks_like_domain(first):
         return DEFAULT_DOMAIN, text
     if first == DEFAULT_DOMAIN and "/" not in rest:
         rest = OFFICIAL_PREFIX + rest
     return first, rest
 
 
-def _looks_like_domain(first: str) -> bool:
+def _names_domain(text: str) -> bool:
+    first, slash, _ = text.partition("/")
+    return bool(slash) and looks_like_domain(first)
+
+
+def looks_like_domain(first: str) -> bool:
+    """Tell whether what stands before the first slash of a name is a domain, and no part of the path."""
     return first == "localhost" or "." in first or ":" in first or first.lower() != first

@@ -30,6 +30,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     insecure        its certificate is not verified
     ca_files        PEM files of authorities, beside those of the host
     headers         sent with every request
+    fallback        to try only where the endpoint before it cannot be reached or does not speak TLS
+    namespace       the registry that it stands in for, sent as `?ns=`; empty for the registry itself
     """
 
     url: str
@@ -40,6 +42,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ca_files: tuple[str, ...] = ()
     client_certificates: tuple[ClientCertificate, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    fallback: bool = False
+    namespace: str = ""
+    connect_timeout_s: float | None = None
+
+    def __repr__(self) -> str:
+        """Say where; headers may be secret."""
+        return f"Endpoint(url={self.url!r}, repository={self.repository!r})"
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
