@@ -142,3 +142,18 @@ def test_whatever_parses_comes_back(text: str) -> None:
         return
     assert parse_reference(str(reference)) == reference
     assert not any(char.isspace() for char in str(reference))
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "whole"),
+    [
+        ("docker.io", "a", "docker.io/library/a"),
+        ("index.docker.io", "a", "docker.io/library/a"),
+        ("r.example.com:5000", "a:1", "r.example.com:5000/a:1"),
+        ("r.example.com", "team/a", "r.example.com/team/a"),
+        ("r.example.com", "docker.io/a", "docker.io/library/a"),
+        ("r.example.com", "localhost/a", "localhost/a"),
+    ],
+)
+def test_a_name_without_a_domain_is_in_the_default_one(default: str, text: str, whole: str) -> None:
+    assert str(parse_reference(text, default)) == whole

@@ -27,9 +27,10 @@ class ConfigFiles:
             return None
         except OSError as error:
             raise explain_oserror(error, "read", path) from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise FailedPrecondition(f"cannot read {path}: it is not a regular file; move it away")
         with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise FailedPrecondition(f"cannot read {path}: it is not a regular file; move it away")
             try:
                 data = file.read(max_bytes + 1)
             except OSError as error:
@@ -53,5 +54,5 @@ class ConfigFiles:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except OSError as error:
-            raise explain_oserror(error, "list", path) from None
+            raise explain_oserror(error, "look at", error.filename or path) from None
         return tuple(sorted(names))

@@ -50,6 +50,12 @@ class RegistriesConfig(msgspec.Struct, frozen=True, kw_only=True):
         return parse_reference(text, self.file.default_registry)
 
 
+class _Directory(msgspec.Struct, frozen=True, kw_only=True):
+    path: str = ""
+    names: tuple[str, ...] = ()
+    hosts: bytes = b""
+
+
 def usual_paths(config_home: str = "") -> RegistryPaths:
     """Give the usual places; `config_home` is the user's `$XDG_CONFIG_HOME`, or empty for none."""
     homes = (config_home, _SYSTEM) if config_home else (_SYSTEM,)
@@ -111,12 +117,8 @@ def certificates_among(directory: str, names: tuple[str, ...], *, keys_apart: bo
 
 
 def _hosts_file(config: RegistriesConfig, domain: str) -> Registry | None:
-    directory, names = _containerd_directory(config, (*_directory_names(domain), _DEFAULT))
-    if hosts_file.NAME not in names:
-        return None
-    path = f"{directory}/{hosts_file.NAME}"
-    data = config.files.read(path, MAX_BYTES)
-    return hosts_file.parse_hosts(data, path) if data else None
+    found = _containerd_directory(config, (*_directory_names(domain), _DEFAULT))
+    return hosts_file.parse_hosts(found.hosts, f"{found.path}/{hosts_file.NAME}") if found.hosts else None
 
 
 def _with_certificates(config: RegistriesConfig, endpoint: Endpoint) -> Endpoint:
@@ -128,8 +130,9 @@ def _with_certificates(config: RegistriesConfig, endpoint: Endpoint) -> Endpoint
 
 def _certificates(config: RegistriesConfig, host: str, *, own: bool) -> Certificates:
     """Look through the directories for a host; the first that has certificates counts."""
-    directory, names = _containerd_directory(config, _directory_names(host) + ((_DEFAULT,) if own else ()))
-    found = Certificates() if hosts_file.NAME in names else certificates_among(directory, names, keys_apart=False)
+    there = _containerd_directory(config, _directory_names(host) + ((_DEFAULT,) if own else ()))
+    # Beside a hosts.toml lie certificates that it names for one mirror, and nobody else is to be trusted for them.
+    found = Certificates() if there.hosts else certificates_among(there.path, there.names, keys_apart=False)
     for root in config.paths.certificates:
         if found != Certificates():
             break
@@ -138,14 +141,15 @@ def _certificates(config: RegistriesConfig, host: str, *, own: bool) -> Certific
     return found
 
 
-def _containerd_directory(config: RegistriesConfig, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Give the first directory that is there, and the files in it."""
-    for name in names:
-        for root in config.paths.containerd:
-            files = config.files.names(f"{root}/{name}", MAX_FILES)
-            if files is not None:
-                return f"{root}/{name}", files
-    return "", ()
+def _containerd_directory(config: RegistriesConfig, names: tuple[str, ...]) -> _Directory:
+    """Give the first directory that is there; as in containerd an empty hosts.toml is none."""
+    for path in (f"{root}/{name}" for name in names for root in config.paths.containerd):
+        files = config.files.names(path, MAX_FILES)
+        if files is not None:
+            return _Directory(
+                path=path, names=files, hosts=config.files.read(f"{path}/{hosts_file.NAME}", MAX_BYTES) or b""
+            )
+    return _Directory()
 
 
 def _directory_names(host: str) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def convert(table: object, kind: type[T], origin: str) -> T:
         return msgspec.convert(table, type=kind)
     except msgspec.ValidationError as error:
         known = ", ".join(sorted(field.encode_name for field in msgspec.structs.fields(kind)))
-        text = str(error).replace(" - at `$.", " - at `").removesuffix(" - at `$`")
+        text = str(error).replace(" - at `$.", " - at `").replace(" | null", "").removesuffix(" - at `$`")
         raise InvalidArgument(f"{origin}: {text}; known here: {known}") from None
 
 

@@ -51,6 +51,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     rewrites: tuple[Rewrite, ...] = ()
     connect_timeout_s: float | None = None
 
+    def __repr__(self) -> str:
+        """Say where; headers may be secret."""
+        return f"Server(origin={self.origin!r}, url={self.url!r})"
+
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True):
     """What is configured for a registry, or for a part of its repositories."""
