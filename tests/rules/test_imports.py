@@ -42,7 +42,7 @@ PURE_STDLIB: Final = {
     *("__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "datetime"),
     *("enum", "errno", "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math"),
     *("operator", "posixpath", "re", "secrets", "stat", "string", "struct", "sys", "textwrap", "types", "typing"),
-    *("zlib", "pathlib.PurePath", "pathlib.PurePosixPath", "os.fsencode", "os.fsdecode", "os.fspath"),
+    *("zlib", "urllib.parse", "pathlib.PurePath", "pathlib.PurePosixPath", "os.fsencode", "os.fsdecode", "os.fspath"),
 }
 """What base, spec and plan may know of the standard library. `secrets` is for new ids, given as an argument."""
 

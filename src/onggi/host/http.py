@@ -1,10 +1,11 @@
 """HTTP for mirrors: a file as a stream, bounded. Whoever asks knows what it must be, and checks."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,6 +21,7 @@ _CONNECT_S: Final = 15.0
 _READ_S: Final = 60.0
 _REDIRECTS: Final = 5
 _CONNECTIONS: Final = 8
+_LOOPBACK: Final = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,37 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
             suffix = entry.strip().lower().lstrip(".")
             if suffix and (suffix in ("*", name, host) or name.endswith(f".{suffix}")):
                 return ""
+        if is_loopback(name):  # as Go's programs do: there a proxy would find itself
+            return ""
         return self.https if scheme == "https" else self.http
+
+    def authorities(self) -> str | None:
+        """Give the file of certificate authorities to trust, None for what OpenSSL was built with."""
+        return self.ca_bundle or next((path for path in BUNDLES if os.path.isfile(path)), None)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address means this machine."""
+    return name in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(name))
+
+
+def open_pools(proxy: str, **options: Any) -> "urllib3.PoolManager":
+    """Make connections through a proxy, or without one where it is empty."""
+    from urllib.parse import unquote
+
+    import urllib3
+
+    if not proxy:
+        return urllib3.PoolManager(**options)
+    user = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+
+
+def explain(error: Exception) -> str:
+    """Say why a request failed, without the layers that it came through."""
+    reason = getattr(error, "reason", None)
+    return str(reason or error).rpartition(": ")[2]
 
 
 class Downloads:
@@ -90,7 +122,7 @@ class Downloads:
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: a redirect to what is no URL
             raise Unavailable(
-                f"{url} cannot be fetched: {_reason(error)}; is there a network, and is the mirror right?"
+                f"{url} cannot be fetched: {explain(error)}; is there a network, and is the mirror right?"
             ) from None
 
     def stop(self) -> None:
@@ -115,18 +147,11 @@ class Downloads:
                 backoff_factor=0.3,
             )
             timeout = urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
-            bundle = self._proxies.ca_bundle or next((path for path in BUNDLES if os.path.isfile(path)), None)
-            if proxy:
-                self._pools[proxy] = urllib3.ProxyManager(
-                    proxy, retries=retries, timeout=timeout, maxsize=_CONNECTIONS, ca_certs=bundle
-                )
-            else:
-                self._pools[proxy] = urllib3.PoolManager(
-                    retries=retries, timeout=timeout, maxsize=_CONNECTIONS, ca_certs=bundle
-                )
+            self._pools[proxy] = open_pools(
+                proxy,
+                retries=retries,
+                timeout=timeout,
+                maxsize=_CONNECTIONS,
+                ca_certs=self._proxies.authorities(),
+            )
         return self._pools[proxy]
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return str(reason or error).rpartition(": ")[2]
