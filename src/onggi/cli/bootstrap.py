@@ -1,13 +1,11 @@
 """`onggi image bootstrap`."""
 
-from collections.abc import Mapping
-
 import click
 
 from onggi.base.errors import InvalidArgument
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.progress import choose_progress
-from onggi.host.http import Proxies
+from onggi.cli.registries import proxies_of
 
 
 def register(cli: Group) -> None:
@@ -32,23 +30,9 @@ def bootstrap(state: State, /, name: str, mirror: str | None, tag: str | None, p
         raise InvalidArgument(f"invalid progress mode {progress}: known are auto, tty, plain, json and quiet")
     shown = choose_progress("quiet" if quiet else progress, terminal=caller.terminal[2], write=caller.err)
     try:
-        maker = state.engine.bootstrap(tell=shown.tell, proxies=_proxies(caller.env))
+        maker = state.engine.bootstrap(tell=shown.tell, proxies=proxies_of(caller.env))
         image = maker.make(name, mirror=mirror, tag=tag)
     finally:
         shown.finish()
     caller.out(f"{image.id}\n")
     return 0
-
-
-def _proxies(env: Mapping[str, str]) -> Proxies:
-    """Read the usual variables, which have no standard but many readers: small letters count first."""
-
-    def get(name: str) -> str:
-        return env.get(name) or env.get(name.upper()) or ""
-
-    return Proxies(
-        http=get("http_proxy") or get("all_proxy"),
-        https=get("https_proxy") or get("all_proxy"),
-        none=tuple(entry for entry in get("no_proxy").replace(",", " ").split()),
-        ca_bundle=env.get("SSL_CERT_FILE", ""),
-    )
