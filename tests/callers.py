@@ -6,6 +6,8 @@ from collections.abc import Mapping
 class FakeCaller:
     """A user in /here, with a terminal or without."""
 
+    served = False
+
     def __init__(self, env: Mapping[str, str] | None = None, *, terminal: bool = False) -> None:
         """Keep what the user's surroundings are."""
         self.env: Mapping[str, str] = env or {}

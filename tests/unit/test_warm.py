@@ -23,6 +23,24 @@ def test_what_an_onggid_serves_or_flushes_leaves_one(started: list[str | None], 
     assert started == [str(tmp_path)] * 2
 
 
+@pytest.mark.parametrize(
+    ("words", "served"),
+    [
+        ("ps", True),
+        ("--root x build .", True),
+        ("image build .", True),
+        ("builder build .", True),
+        ("image bootstrap busybox", False),
+        ("builder prune", False),
+        ("image", False),
+        ("load", False),
+        ("", False),
+    ],
+)
+def test_what_is_served(words: str, served: bool) -> None:
+    assert warm.is_served(words.split()) is served
+
+
 def test_one_that_runs_is_enough(started: list[str | None], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     arguments = [f"--root={tmp_path}", "build", "."]

@@ -54,7 +54,7 @@ def find_sources(step: CopyStep, source: Context) -> Iterator[tuple[bytes, bool]
         wild = any(has_wildcard(part) for part in parts)
         components: list[Match] = [_component(part) for part in parts]
         found = False
-        for path in find_matches(source.fd, components):
+        for path in find_matches(source.fd, components, count=source.count):
             seen = look(source.fd, path, follow=True)
             directory = seen is not None and seen.st_mode & 0o170000 == 0o040000
             if seen is None or not source.has(path, directory):
@@ -93,7 +93,7 @@ def _component(part: str) -> Match:
 def _choose(step: CopyStep, source: Context, path: bytes) -> Iterator[Item]:
     """Give a source and what is below it; --exclude is about names relative to the source, never the source itself."""
     if not step.exclude:
-        return choose(source.fd, path, skip=source.skips, enter=source.enters)
+        return choose(source.fd, path, skip=source.skips, enter=source.enters, count=source.count)
     excluded = Ignore(step.exclude)
     start = len(path) + 1 if path else 0
 
@@ -108,7 +108,7 @@ def _choose(step: CopyStep, source: Context, path: bytes) -> Iterator[Item]:
             not excluded.matches(name(path), True) or excluded.may_have_more(name(path))
         )
 
-    return choose(source.fd, path, skip=skip, enter=enter)
+    return choose(source.fd, path, skip=skip, enter=enter, count=source.count)
 
 
 def hash_sources(step: CopyStep, source: Context, digests: Digests) -> dict[str, str]:

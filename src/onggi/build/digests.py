@@ -2,6 +2,7 @@
 
 import threading
 
+from onggi.build.bounds import Bounds
 from onggi.host.selecting import Item
 from onggi.store.build_cache import TRUSTED_AFTER_NS, BuildCache
 
@@ -22,10 +23,7 @@ class RememberedDigests:
             known = self._known.get(item.device)
             if known is None:
                 known = self._known[item.device] = self._cache.load_digests(item.device)
-        found = known.get(item.inode)
-        if found is None or found[:3] != (item.size, item.mtime_ns, item.ctime_ns):
-            return None
-        return found[3]
+        return _trusted(known.get(item.inode), item)
 
     def put(self, item: Item, digest: bytes) -> None:
         """Remember it, unless the file changed so lately that it could change again without a trace."""
@@ -41,3 +39,25 @@ class RememberedDigests:
             fresh, self._fresh = self._fresh, []
         if fresh:
             self._cache.put_digests(fresh)
+
+
+class BoundedDigests(RememberedDigests):
+    """The same for a build that is only looked up: it asks file by file, and reads no more than it may."""
+
+    def __init__(self, cache: BuildCache, now_ns: int, bounds: Bounds) -> None:
+        """Count in `bounds`."""
+        super().__init__(cache, now_ns)
+        self._bounds = bounds
+
+    def get(self, item: Item) -> bytes | None:
+        """Give the digest of this very state of a file. Raises NotCached where too much would have to be read."""
+        found = _trusted(self._cache.find_digest(item.device, item.inode), item)
+        if found is None:
+            self._bounds.read(item.size)
+        return found
+
+
+def _trusted(found: tuple[int, int, int, bytes] | None, item: Item) -> bytes | None:
+    if found is None or found[:3] != (item.size, item.mtime_ns, item.ctime_ns):
+        return None
+    return found[3]

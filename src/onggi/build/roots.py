@@ -14,7 +14,17 @@ from onggi.build.graph import Files, RunStep, WorkdirStep
 from onggi.build.ignore import Ignore
 from onggi.host.files import Files as HostFiles
 from onggi.host.mounts import mount_overlay, open_merged
-from onggi.host.selecting import Digests, choose, hash_item, hide, is_chosen, is_directory, make_parents, open_anything
+from onggi.host.selecting import (
+    Count,
+    Digests,
+    choose,
+    hash_item,
+    hide,
+    is_chosen,
+    is_directory,
+    make_parents,
+    open_anything,
+)
 from onggi.host.tree import read_small
 from onggi.spec.passwd import Identity, resolve_identity
 from onggi.store.layers import Layers
@@ -28,10 +38,16 @@ class Context:
     """A tree to take files from: a directory's descriptor, what of it counts, and whether owners count."""
 
     def __init__(
-        self, fd: int, *, ignore: Ignore | None = None, owners: bool = False, close: Callable[[], None] | None = None
+        self,
+        fd: int,
+        *,
+        ignore: Ignore | None = None,
+        owners: bool = False,
+        close: Callable[[], None] | None = None,
+        count: Count | None = None,
     ) -> None:
-        """Use `fd`; `close` is called at the end of a `with` block."""
-        self.fd, self.ignore, self.owners = fd, ignore, owners
+        """Use `fd`; `close` is called at the end of a `with` block, `count` for every entry that is looked at."""
+        self.fd, self.ignore, self.owners, self.count = fd, ignore, owners, count
         self._close = close
 
     def __enter__(self) -> Self:
@@ -55,12 +71,12 @@ class Context:
         """Tell whether a path that is there counts: not left out, or a directory with something in it that is not."""
         if not path or self.ignore is None:
             return True
-        return is_chosen(self.fd, path, is_directory, skip=self.skips, enter=self.enters)
+        return is_chosen(self.fd, path, is_directory, skip=self.skips, enter=self.enters, count=self.count)
 
     def hash_all(self, path: str, digests: Digests) -> str:
         """Hash everything below a path, as a bind mount would show it."""
         words: list[bytes] = []
-        for item in choose(self.fd, path.strip("/").encode(), skip=self.skips, enter=self.enters):
+        for item in choose(self.fd, path.strip("/").encode(), skip=self.skips, enter=self.enters, count=self.count):
             words += [item.name, hash_item(self.fd, item, owners=self.owners, digests=digests)]
         return hash_words(words)
 
@@ -76,9 +92,9 @@ class OpenMount(msgspec.Struct, frozen=True, kw_only=True):
 class Roots:
     """Makes the trees of one build."""
 
-    def __init__(self, root: StateRoot, layers: Layers, files: HostFiles) -> None:
-        """Work in this state root."""
-        self._root, self._layers, self._files = root, layers, files
+    def __init__(self, root: StateRoot, layers: Layers, files: HostFiles, *, count: Count | None = None) -> None:
+        """Work in this state root; `count` is for the views."""
+        self._root, self._layers, self._files, self._count = root, layers, files, count
         self._mounted = threading.local()
 
     def view(self, layers: tuple[str, ...]) -> Context:
@@ -87,7 +103,7 @@ class Roots:
         with ExitStack() as building:
             fd = open_merged(self._layers.open_stack(layers, building), self._root.place("empty"))
             stack.callback(self._files.close, fd)
-        return Context(fd, owners=True, close=stack.close)
+        return Context(fd, owners=True, close=stack.close, count=self._count)
 
     @contextmanager
     def writable(self, held: Held) -> Iterator[int]:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from onggi.base.errors import Cancelled, InvalidArgument, OnggiError
+from onggi.build.bounds import NotCached
 from onggi.build.cachekey import Key, base_key, explain_miss, step_key
 from onggi.build.copying import copy_files, hash_sources
 from onggi.build.digests import RememberedDigests
@@ -119,17 +120,19 @@ class Solver:
         place: str,
         no_cache: bool,
         epoch: int | None,
+        cached_only: bool = False,
     ) -> None:
         """Keep the parts.
 
         `runner` is asked for when a first command has to run; `place` names this Dockerfile among
-        others, for the memory of what steps were made of.
+        others, for the memory of what steps were made of. `cached_only`: nothing runs, and `solve`
+        raises NotCached, having changed nothing, at the first step that would have to.
         """
         self._graph, self._snapshots, self._layers, self._cache = graph, snapshots, layers, cache
         self._roots, self._contexts, self._digests, self._make_runner = roots, contexts, digests, runner
         self._lease, self._settle, self._tell = lease, settle, tell
         self._clock_ns, self._new_id, self._place = clock_ns, new_id, place
-        self._no_cache, self._epoch = no_cache, epoch
+        self._no_cache, self._epoch, self._cached_only = no_cache, epoch, cached_only
         self._stages: dict[int, _Outcome] = {}
         self._made: dict[int, list[str]] = {}
         self._parts: dict[str, dict[str, str]] = {}
@@ -158,7 +161,8 @@ class Solver:
         finally:
             for thread in self._settling:
                 thread.join()
-            self._cache.put_parts(self._parts)
+            if not (self._cached_only and self._failed.is_set()):
+                self._cache.put_parts(self._parts)
             self._digests.flush()
         self._raise_first_failure()
         return Built(
@@ -225,6 +229,8 @@ class Solver:
         with self._lock:
             self._parts[slot] = key.parts
         cached = None if self._no_cache else self._cache.find(key.digest, lease=self._lease)
+        if self._cached_only and (cached is None or cached.diff_id is None):
+            raise NotCached(f"{title} is not in the cache")
         if cached is not None:
             self._tell(StepCached(step=name, title=title, at_ns=self._clock_ns()))
             self._settle_later(cached)

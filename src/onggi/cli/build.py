@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.errors import InvalidArgument, NotFound, OnggiError
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.config import wants_host_certs
 from onggi.cli.progress import choose_progress
@@ -49,7 +49,8 @@ def register(cli: Group) -> None:
 def build(state: State, /, **options: Any) -> int:
     """Build an image from a Dockerfile. CONTEXT is a directory, or `-` for a Dockerfile or a tar on stdin."""
     caller = state.caller
-    caller.only_in_process()
+    if not _may_be_served(options, state):
+        caller.only_in_process()
     if options["context"] is None:
         raise click.UsageError('"onggi build" requires exactly 1 argument.')
     if options["progress"] not in ("auto", "tty", "plain", "json", "quiet"):
@@ -58,11 +59,16 @@ def build(state: State, /, **options: Any) -> int:
         )
     request = _request(options, state)
     kind = "quiet" if options["quiet"] else options["progress"]
-    progress = choose_progress(kind, terminal=caller.terminal[2], write=caller.err)
+    held: list[str] = []  # what onggid says, once it knows that it has the answer
+    progress = choose_progress(kind, terminal=caller.terminal[2], write=held.append if caller.served else caller.err)
     try:
-        image = state.engine.builds.build(request, progress.tell)
+        image = state.engine.builds.build(request, progress.tell, cached_only=caller.served)
+    except OnggiError:
+        caller.only_in_process()
+        raise
     finally:
         progress.finish()
+    caller.err("".join(held))
     if options["iidfile"]:
         _write(os.path.join(caller.cwd, options["iidfile"]), str(image.id))
     if options["quiet"]:
@@ -71,6 +77,18 @@ def build(state: State, /, **options: Any) -> int:
         names = "".join(f"naming to {tag}\n" for tag in options["tags"])
         caller.err(f"writing image {image.id}\n{names}")
     return 0
+
+
+def _may_be_served(options: dict[str, Any], state: State) -> bool:
+    """Tell whether onggid may try: it has no stdin and no terminal of the caller's, and writes none of his files."""
+    drawn = options["progress"] == "tty" or (options["progress"] == "auto" and state.caller.terminal[2])
+    return not (
+        options["context"] == "-"
+        or options["dockerfile"] == "-"
+        or options["iidfile"]
+        or options["no_cache"]
+        or (drawn and not options["quiet"])
+    )
 
 
 def _request(options: dict[str, Any], state: State) -> "BuildRequest":

@@ -44,6 +44,8 @@ class Caller(Protocol):
     cwd: str
     terminal: tuple[bool, bool, bool]
     size: tuple[int, int]
+    served: bool
+    """Whether this runs beside other commands, and not in the user's own process."""
 
     def out(self, text: str) -> None:
         """Write to the user's stdout."""
@@ -90,6 +92,8 @@ class Spawner(Protocol):
 
 class LocalCaller:
     """A command in the user's own process."""
+
+    served = False
 
     def __init__(self, *, leaving: Callable[[], None]) -> None:
         """Take everything from this process; `leaving` is called before it becomes another program."""

@@ -61,6 +61,8 @@ class Gone(Exception):
 class ServedCaller:
     """A user whose stub is at the other end of a socket."""
 
+    served = True
+
     def __init__(self, sock: socket.socket, request: "Request", launcher: Launcher) -> None:
         """Answer over `sock`."""
         self._socket, self._request, self._launcher = sock, request, launcher

@@ -11,9 +11,9 @@ from onggi.host.locks import probe_lock
 
 _SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
-     "inspect", "stats", "top", "port", "rename", "update", "images", "history", "container", "volume"}
+     "inspect", "stats", "top", "port", "rename", "update", "images", "history", "container", "volume", "build"}
 )  # fmt: skip
-_WRITING: Final = frozenset({"build", "load", "import", "commit", "image", "builder"})
+_WRITING: Final = frozenset({"load", "import", "commit", "image", "builder"})
 """What is not served, but writes what an onggid flushes to disk when all is quiet."""
 
 _ENVIRONMENT: Final = {
@@ -26,13 +26,14 @@ _ENVIRONMENT: Final = {
 
 def is_served(arguments: Sequence[str]) -> bool:
     """Tell whether an onggid runs this command line."""
-    return _verb_of(arguments) in _SERVED
+    verb, following = _verb_of(arguments)
+    return verb in _SERVED or (verb in ("image", "builder") and following == "build")
 
 
 def leave_warm(arguments: list[str]) -> None:
     """Start an onggid for the next command, after one that it serves or whose writes it flushes, unless one runs."""
     root = _root_of(arguments)
-    if os.geteuid() == 0 and _verb_of(arguments) in _SERVED | _WRITING and not _has_onggid(root):
+    if os.geteuid() == 0 and _verb_of(arguments)[0] in _SERVED | _WRITING and not _has_onggid(root):
         _start_onggid(root)
 
 
@@ -52,15 +53,15 @@ def _root_of(arguments: list[str]) -> str | None:
     return None
 
 
-def _verb_of(arguments: Sequence[str]) -> str:
-    """Give the first word that is no global flag."""
+def _verb_of(arguments: Sequence[str]) -> tuple[str, str]:
+    """Give the first word that is no global flag, and the one after it."""
     words = iter(arguments)
     for word in words:
         if word == "--root":
             next(words, None)
         elif not word.startswith("-"):
-            return word
-    return ""
+            return word, next(words, "")
+    return "", ""
 
 
 def _start_onggid(root: str | None) -> None:

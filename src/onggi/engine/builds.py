@@ -12,8 +12,10 @@ import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.base.units import format_time, parse_time
+from onggi.build import bounds
+from onggi.build.bounds import Bounds, NotCached
 from onggi.build.cachekey import hash_words
-from onggi.build.digests import RememberedDigests
+from onggi.build.digests import BoundedDigests, RememberedDigests
 from onggi.build.dockerfile.parser import parse_dockerfile
 from onggi.build.events import Note, Tell
 from onggi.build.graph import EPOCH, BaseImage, Graph, Options, StagePlan, plan_graph
@@ -24,7 +26,7 @@ from onggi.build.solver import Built, Solver, StepFailed
 from onggi.engine.context import Context
 from onggi.engine.images import Images
 from onggi.host.machine import read_machine
-from onggi.host.tree import read_small
+from onggi.host.tree import is_magic, read_small
 from onggi.spec.digest import DiffID
 from onggi.spec.image_config import ContainerConfig, History, ImageConfig, RootFS, print_image_config, unknown_config
 from onggi.spec.platform import Platform, machine_platform, parse_platform
@@ -75,15 +77,23 @@ class Builds:
         self._context, self._images = context, images
         self.cache = BuildCache(context.root)
 
-    def build(self, request: BuildRequest, tell: Tell) -> Image:
-        """Build an image. Raises StepFailed (with a way to look inside), InvalidArgument, NotFound, Cancelled."""
+    def build(self, request: BuildRequest, tell: Tell, *, cached_only: bool = False) -> Image:
+        """Build an image. Raises StepFailed (with a way to look inside), InvalidArgument, NotFound, Cancelled.
+
+        `cached_only` answers from the cache, or raises NotCached (or one of the others) and has changed nothing.
+        """
         context = self._context
         references = [parse_reference(tag).with_default_tag() for tag in request.tags]
         with ExitStack() as stack:
+            limit = Bounds() if cached_only else None
+            trees, text, name = self._open(stack, request, limit)
+            whole = _name_build(request, text, name)
+            known = self.cache.was_whole(whole)
+            if cached_only and not known:
+                raise NotCached("this Dockerfile has not been built yet")
             lease = stack.enter_context(
                 context.leases.open(f"build of {request.tags[0] if request.tags else 'an image'}")
             )
-            trees, text, name = self._open(stack, request, lease)
             dockerfile = parse_dockerfile(text, name=name)
             for warning in dockerfile.warnings:
                 tell(Note(text=f"{name}:{warning.line}: {warning.text}"))
@@ -107,10 +117,12 @@ class Builds:
             if graph.unused:
                 names = " ".join(graph.unused)
                 tell(Note(text=f"[Warning] One or more build-args [{names}] were not consumed"))
-            built = self._solve(graph, trees, request, lease, tell, epoch)
+            built = self._solve(graph, trees, request, lease, tell, epoch, limit)
             plan = graph.stages[graph.target]
             image = self._export(graph, plan, built, references, lease, epoch)
             context.journal.tagged(image.id, [reference.familiar for reference in references])
+            if not known and len(text) <= bounds.MAX_DOCKERFILE_BYTES and bounds.is_small(graph):
+                self.cache.put_whole(whole)
             return image
 
     def _epoch(self, request: BuildRequest) -> int | None:
@@ -123,9 +135,14 @@ class Builds:
 
     # -- contexts ----------------------------------------------------------------------------------
 
-    def _open(self, stack: ExitStack, request: BuildRequest, lease: Lease) -> tuple[dict[str, Tree], bytes, str]:
+    def _open(
+        self, stack: ExitStack, request: BuildRequest, limit: Bounds | None
+    ) -> tuple[dict[str, Tree], bytes, str]:
         """Open all contexts and read the Dockerfile; its own ignore file goes before .dockerignore."""
         context = self._context
+        if limit is not None and any(is_magic(path) for path in _paths(request)):
+            raise NotCached("the caller's own process sees something else there")
+        count = None if limit is None else limit.look
         trees: dict[str, Tree] = {}
         fd: int | None = None
         if request.archive is not None:
@@ -134,9 +151,12 @@ class Builds:
             fd = context.files.open_directory(request.context)
         if fd is not None:
             stack.callback(context.files.close, fd)
-        text, name = self._dockerfile(request, fd)
+        text, name = self._dockerfile(
+            request, fd, MAX_DOCKERFILE_BYTES if limit is None else bounds.MAX_DOCKERFILE_BYTES
+        )
+        most = MAX_IGNORE_BYTES if limit is None else bounds.MAX_IGNORE_BYTES
         if fd is not None:
-            trees[""] = Tree(fd, ignore=self._ignore(fd, request))
+            trees[""] = Tree(fd, ignore=self._ignore(fd, request, most), count=count)
         for key, value in request.contexts.items():
             if value.startswith("docker-image://"):
                 continue
@@ -144,7 +164,7 @@ class Builds:
             if seen is not None and seen.kind == "directory":
                 other = context.files.open_directory(value)
                 stack.callback(context.files.close, other)
-                trees[key] = Tree(other, ignore=self._plain_ignore(other))
+                trees[key] = Tree(other, ignore=self._plain_ignore(other, most), count=count)
         return trees, text, name
 
     def _unpack(self, stack: ExitStack, archive: "Source") -> int:
@@ -159,33 +179,33 @@ class Builds:
         unpack_tree(open_layer(archive), fd, devices=False)
         return fd
 
-    def _dockerfile(self, request: BuildRequest, fd: int | None) -> tuple[bytes, str]:
+    def _dockerfile(self, request: BuildRequest, fd: int | None, most: int) -> tuple[bytes, str]:
         if request.text is not None:
             return request.text, "Dockerfile"
         path = request.dockerfile
         try:
             if path.startswith("/") and request.archive is None:
-                return self._context.files.read(path, MAX_DOCKERFILE_BYTES), path.rsplit("/", 1)[-1]
+                return self._context.files.read(path, most), path.rsplit("/", 1)[-1]
             if fd is None:
                 raise NotFound("")
-            return read_small(fd, path.encode(), max_bytes=MAX_DOCKERFILE_BYTES, no_xdev=False), path.rsplit("/", 1)[-1]
+            return read_small(fd, path.encode(), max_bytes=most, no_xdev=False), path.rsplit("/", 1)[-1]
         except NotFound:
             raise NotFound(
                 f"failed to read dockerfile: open {path}: no such file or directory; name it with -f"
             ) from None
 
-    def _ignore(self, fd: int, request: BuildRequest) -> Ignore | None:
+    def _ignore(self, fd: int, request: BuildRequest, most: int) -> Ignore | None:
         if request.text is None and not request.dockerfile.startswith("/"):
             own = f"{request.dockerfile}.dockerignore"
             try:
-                return parse_ignore(read_small(fd, own.encode(), max_bytes=MAX_IGNORE_BYTES, no_xdev=False))
+                return parse_ignore(read_small(fd, own.encode(), max_bytes=most, no_xdev=False))
             except NotFound:
                 pass
-        return self._plain_ignore(fd)
+        return self._plain_ignore(fd, most)
 
-    def _plain_ignore(self, fd: int) -> Ignore | None:
+    def _plain_ignore(self, fd: int, most: int) -> Ignore | None:
         try:
-            return parse_ignore(read_small(fd, b".dockerignore", max_bytes=MAX_IGNORE_BYTES, no_xdev=False))
+            return parse_ignore(read_small(fd, b".dockerignore", max_bytes=most, no_xdev=False))
         except NotFound:
             return None
 
@@ -215,16 +235,20 @@ class Builds:
         lease: Lease,
         tell: Tell,
         epoch: int | None,
+        limit: Bounds | None,
     ) -> Built:
         context = self._context
+        now_ns = context.root.clock_ns()
         solver = Solver(
             graph=graph,
             snapshots=context.snapshots,
             layers=context.layers,
             cache=self.cache,
-            roots=Roots(context.root, context.layers, context.files),
+            roots=Roots(context.root, context.layers, context.files, count=None if limit is None else limit.look),
             contexts=trees,
-            digests=RememberedDigests(self.cache, context.root.clock_ns()),
+            digests=RememberedDigests(self.cache, now_ns)
+            if limit is None
+            else BoundedDigests(self.cache, now_ns, limit),
             runner=lambda: _runner(context, lease, request),
             lease=lease,
             settle=lambda layer: _settle(context, layer),
@@ -234,6 +258,7 @@ class Builds:
             place=hash_words((request.context or "-", request.dockerfile)),
             no_cache=request.no_cache,
             epoch=epoch,
+            cached_only=limit is not None,
         )
         try:
             return solver.solve()
@@ -302,6 +327,19 @@ class Builds:
                 entry = msgspec.structs.replace(entry, created=format_time(at))
             entries.append(entry)
         return tuple(entries)
+
+
+def _paths(request: BuildRequest) -> list[str]:
+    paths = (request.context, request.dockerfile, *request.contexts.values())
+    return [path for path in paths if path is not None and path.startswith("/")]
+
+
+def _name_build(request: BuildRequest, text: bytes, name: str) -> str:
+    """Name a build by all that decides what its Dockerfile becomes."""
+    given = (request.args, request.labels, request.contexts)
+    words = [repr(sorted(entries.items())) for entries in given]
+    rest = (request.target, request.network, request.hosts, request.platform, request.epoch)
+    return hash_words((text, name, *words, repr(rest)))
 
 
 # What follows is loaded by builds that do more than find everything in their cache.

@@ -28,6 +28,8 @@ Skip = Callable[[bytes, bool], bool]
 """Tells of a path (relative to the source root) and whether it is a directory if it is left out."""
 Enter = Callable[[bytes], bool]
 """Tells whether anything below a directory that is left out may be wanted."""
+Count = Callable[[], None]
+"""Told of every entry of a directory that is looked at, before anything is made of it; what it raises ends that."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +74,7 @@ class NoDigests:
         """Forget."""
 
 
-def find_matches(root: int, components: Sequence[Match]) -> list[bytes]:
+def find_matches(root: int, components: Sequence[Match], *, count: Count | None = None) -> list[bytes]:
     """Find the paths that match, component by component, sorted. A literal component need not be a directory entry
     that is there: the path is given as it is, and whoever looks at it learns."""
     found = [b""]
@@ -82,7 +84,7 @@ def find_matches(root: int, components: Sequence[Match]) -> list[bytes]:
             if isinstance(component, bytes):
                 following.append(_join(path, component))
             else:
-                following += [_join(path, name) for name in _names(root, path) if component(name)]
+                following += [_join(path, name) for name in _names(root, path, count) if component(name)]
         found = following
     return sorted(found)
 
@@ -91,15 +93,23 @@ def _join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def _names(root: int, path: bytes) -> list[bytes]:
+def _names(root: int, path: bytes, count: Count | None) -> list[bytes]:
     try:
         fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return []
     try:
-        return [os.fsencode(name) for name in os.listdir(fd)]
+        return [os.fsencode(entry.name) for entry in _scan(fd, count)]
     finally:
         os.close(fd)
+
+
+def _scan(fd: int, count: Count | None) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(fd) as scan:
+        for entry in scan:
+            if count is not None:
+                count()
+            yield entry
 
 
 def look(root: int, path: bytes, *, follow: bool = False) -> os.stat_result | None:
@@ -114,7 +124,9 @@ def look(root: int, path: bytes, *, follow: bool = False) -> os.stat_result | No
         os.close(fd)
 
 
-def choose(root: int, path: bytes, *, skip: Skip | None = None, enter: Enter | None = None) -> Iterator[Item]:
+def choose(
+    root: int, path: bytes, *, skip: Skip | None = None, enter: Enter | None = None, count: Count | None = None
+) -> Iterator[Item]:
     """Give a path and all below it, directories before what is in them; a link that is named itself is followed.
 
     Nothing is given when nothing is there. `skip` leaves files and directories out. `enter` tells whether something
@@ -125,13 +137,15 @@ def choose(root: int, path: bytes, *, skip: Skip | None = None, enter: Enter | N
         return
     yield _item(root, path, b"", seen)
     if stat.S_ISDIR(seen.st_mode):
-        yield from _below(root, path, b"", skip, enter)
+        yield from _below(root, path, b"", skip, enter, count)
 
 
-def _below(root: int, path: bytes, name: bytes, skip: Skip | None, enter: Enter | None) -> Iterator[Item]:
+def _below(
+    root: int, path: bytes, name: bytes, skip: Skip | None, enter: Enter | None, count: Count | None
+) -> Iterator[Item]:
     fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        entries = sorted((os.fsencode(entry.name), entry) for entry in os.scandir(fd))
+        entries = sorted((os.fsencode(entry.name), entry) for entry in _scan(fd, count))
         for child, entry in entries:
             seen = entry.stat(follow_symlinks=False)
             source, below = _join(path, child), _join(name, child)
@@ -140,9 +154,9 @@ def _below(root: int, path: bytes, name: bytes, skip: Skip | None, enter: Enter 
                 if not stat.S_ISSOCK(seen.st_mode):
                     yield _item(root, source, below, seen)
                 if is_directory:
-                    yield from _below(root, source, below, skip, enter)
+                    yield from _below(root, source, below, skip, enter, count)
             elif is_directory and enter is not None and enter(source):
-                wanted = _below(root, source, below, skip, enter)
+                wanted = _below(root, source, below, skip, enter, count)
                 first = next(wanted, None)
                 if first is not None:
                     yield _item(root, source, below, seen)
@@ -383,15 +397,17 @@ def hide(root: int, path: bytes, cover: int, *, skip: Skip, enter: Enter) -> Non
         os.close(fd)
 
 
-def _has_wanted(root: int, path: bytes, skip: Skip, enter: Enter) -> bool:
-    return next(_below(root, path, b"", skip, enter), None) is not None
+def _has_wanted(root: int, path: bytes, skip: Skip, enter: Enter, count: Count | None = None) -> bool:
+    return next(_below(root, path, b"", skip, enter, count), None) is not None
 
 
-def is_chosen(root: int, path: bytes, is_directory: bool, *, skip: Skip, enter: Enter) -> bool:
+def is_chosen(
+    root: int, path: bytes, is_directory: bool, *, skip: Skip, enter: Enter, count: Count | None = None
+) -> bool:
     """Tell whether a path is not left out, or is a directory with something below it that is not."""
     if not skip(path, is_directory):
         return True
-    return is_directory and enter(path) and _has_wanted(root, path, skip, enter)
+    return is_directory and enter(path) and _has_wanted(root, path, skip, enter, count)
 
 
 def read_prefix(root: int, path: bytes, size: int) -> bytes:

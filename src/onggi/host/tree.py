@@ -39,6 +39,7 @@ _INSIDE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _STRAIGHT: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _VANISHED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _DEEP: Final = 64
+_AT_FDCWD: Final = -100
 
 
 class MountCrossed(FailedPrecondition):
@@ -72,6 +73,15 @@ def open_beneath(root: int, path: bytes, flags: int = os.O_RDONLY, *, no_xdev: b
 def open_straight(root: int, path: bytes, flags: int = os.O_RDONLY | os.O_DIRECTORY, *, no_xdev: bool = False) -> int:
     """Open `path` beneath `root`; ELOOP where it meets a symbolic link, EXDEV where it leaves the root."""
     return openat2(root, path or b".", flags, _STRAIGHT | (RESOLVE_NO_XDEV if no_xdev else 0))
+
+
+def is_magic(path: str) -> bool:
+    """Tell whether a path leads through a link that means another thing to each process: /dev/stdin, /proc/self/cwd."""
+    try:
+        os.close(openat2(_AT_FDCWD, os.fsencode(path), os.O_PATH, RESOLVE_NO_MAGICLINKS))
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def through(fd: int, name: bytes = b"") -> bytes:

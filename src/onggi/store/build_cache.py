@@ -12,6 +12,9 @@ from .root import StateRoot
 # A file that changed within the granularity of its own time stamp looks unchanged afterwards.
 TRUSTED_AFTER_NS: Final = 2_000_000_000
 _PARTS: Final = msgspec.json.Decoder(dict[str, str])
+_WHOLE: Final = ""
+"""The place of no Dockerfile: its parts are the names of builds that came out whole."""
+_MAX_WHOLE: Final = 256
 
 
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,16 @@ class BuildCache:
                 [{"place": place, "parts": msgspec.json.encode(found), "now": now} for place, found in parts.items()],
             )
 
+    def put_whole(self, build: str) -> None:
+        """Remember that a build came out whole, by a name for all that it was asked for; the last few are kept."""
+        with self._root.db.write():
+            names = [*(self.last_parts(_WHOLE) or {}), build][-_MAX_WHOLE:]
+            self.put_parts({_WHOLE: dict.fromkeys(names, "")})
+
+    def was_whole(self, build: str) -> bool:
+        """Tell whether a build of this name came out whole before."""
+        return build in (self.last_parts(_WHOLE) or {})
+
     def entries(self) -> list[CacheEntry]:
         """All steps that are remembered, longest unused first."""
         with self._root.db.read() as db:
@@ -105,6 +118,15 @@ class BuildCache:
                 "SELECT inode, size, mtime_ns, ctime_ns, digest FROM file_digests WHERE device = ?", (device,)
             ).fetchall()
         return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+    def find_digest(self, device: int, inode: int) -> tuple[int, int, int, bytes] | None:
+        """Give what is known of one file: (size, mtime, ctime, digest)."""
+        with self._root.db.read() as db:
+            row: tuple[int, int, int, bytes] | None = db.execute(
+                "SELECT size, mtime_ns, ctime_ns, digest FROM file_digests WHERE device = ? AND inode = ?",
+                (device, inode),
+            ).fetchone()
+        return row
 
     def put_digests(self, rows: list[tuple[int, int, int, int, int, bytes]]) -> None:
         """Remember files: (device, inode, size, mtime, ctime, digest)."""
