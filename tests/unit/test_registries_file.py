@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -264,6 +265,7 @@ ENTRY = '[registry."a.io"]\n'
         (ENTRY + 'rewrite = [{to = "a", prefix = "", match = ""}]', "give either prefix or match"),
         (ENTRY + 'rewrite = [{prefix = ""}]', "missing required field `to` - at `rewrite[0]`"),
         (ENTRY + 'rewrite = [{prefix = "", to = "A"}]', "to: 'A' is not a path"),
+        (ENTRY + f'rewrite = [{{match = "{"a" * 256}", to = "b"}}]', "match: it is longer than a path"),
         (ENTRY + 'rewrite = [{match = "(a)", to = "$2"}]', "to: '$2' names a group that match does not have"),
     ],
 )
@@ -275,7 +277,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"\xff", b"x = " + b"[" * 100_000, b"a." * 20_000 + b"a = 1", b'[registry."' + b"a" * 99_999]
+    "text", [b"\xff", b"x = " + b"[" * 100_000, b"a." * 100_000 + b"a = 1", b'[registry."' + b"a" * 99_999]
 )
 def test_hostile_bytes_get_a_sentence(text: bytes) -> None:
     assert len(text) <= MAX_BYTES
@@ -306,3 +308,32 @@ _values = st.recursive(st.booleans() | st.integers() | st.text(max_size=4), lamb
 def test_any_table_is_read_or_refused(table: dict[str, Any]) -> None:
     lines = "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in table.items())
     assert result_of(lambda: repr(parse(ENTRY + lines))).startswith(("RegistriesFile(", FILE))
+
+
+# -- the reference page ----------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs/registries.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("ubuntu", ["https://mirror.example.com/v2/library/ubuntu", "http://10.0.0.7:5000/v2/library/ubuntu"]),
+        ("ghcr.io/owner/app", ["https://harbor.example.com/v2/ghcr/owner/app", "https://ghcr.io/v2/owner/app"]),
+        ("registry.example.com:5000/old/a/b", ["https://archive.example.com/v2/b/a"]),
+        ("registry.example.com:5000/old/a", ["https://archive.example.com/v2/a"]),
+        ("lab.example.com/a", ["https://lab.example.com/v2/a", "http://lab.example.com/v2/a"]),
+        ("q.io/a", ["https://cache.example.com/v2/a", "https://q.io/v2/a"]),
+    ],
+)
+def test_the_example_of_the_page_does_what_it_says(name: str, places: list[str]) -> None:
+    example_file = parse(PAGE.split("```toml\n")[1].split("```")[0])
+    endpoints = plan_endpoints(example_file.find(parse_reference(name)) or Registry(), parse_reference(name))
+    assert [f"{endpoint.url}/{endpoint.repository}" for endpoint in endpoints][: len(places)] == places
+
+
+def test_the_page_has_every_key() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse(ENTRY + "x = 1")
+    for key in str(caught.value).partition("known here: ")[2].split(", "):
+        assert f"\n| `{key}` |" in PAGE

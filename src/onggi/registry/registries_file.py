@@ -15,7 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from onggi.base.errors import InvalidArgument
-from onggi.spec.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN, Reference, is_repository, looks_like_domain
+from onggi.spec.reference import (
+    DEFAULT_DOMAIN,
+    LEGACY_DEFAULT_DOMAIN,
+    MAX_PATH_LENGTH,
+    Reference,
+    is_repository,
+    looks_like_domain,
+)
 from onggi.spec.registry import EVERYTHING, Capability
 
 from . import server_tables as tables
@@ -167,6 +174,8 @@ def _rewrite(table: _Rewrite, origin: str) -> Rewrite:
 
 def _expression(text: str, to: str, origin: str) -> re.Pattern[str]:
     """Compile an expression of a form that cannot run away: no repeated groups, no alternatives, few repeats."""
+    if len(text) > MAX_PATH_LENGTH:
+        raise InvalidArgument(f"{origin}: match: it is longer than a path, which has {MAX_PATH_LENGTH} characters")
     if not _SAFE.fullmatch(text) or len(re.findall(r"[*+?]", text)) > MAX_REPEATS:
         raise InvalidArgument(
             f"{origin}: match: {text!r} is not of the form that is read here: characters of a path, `.`, `\\.`, `\\d`, "

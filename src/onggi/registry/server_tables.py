@@ -21,6 +21,9 @@ Header = tuple[tuple[str, str], ...]
 T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_BYTES: Final = 256 << 10
+_DOTS: Final = 200
+"""In a line. tomllib needs memory and time by the square of a dotted key's length."""
+
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NOT_HEADERS: Final = {"connection", "content-length", "host", "transfer-encoding", "upgrade"}
@@ -40,6 +43,9 @@ def read_toml(data: bytes, path: str) -> dict[str, Any]:
     """Read TOML; raises InvalidArgument with file and line."""
     import tomllib
 
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.count(b".") > _DOTS:
+            raise InvalidArgument(f"{path}: line {number} has more than {_DOTS} dots; break it into several")
     try:
         return tomllib.loads(data.decode())
     except RecursionError:
