@@ -25,6 +25,7 @@ from onggi.store.layers import DirectoryForm, LayerForm, Layers
 from onggi.store.leases import Lease, Leases
 from onggi.store.root import StateRoot
 from onggi.store.snapshots import Snapshots
+from onggi.store.sources import Sources
 from onggi.store.sweep import Sweeper
 from onggi.store.tar.pack import hash_layer
 from onggi.store.tar.unpack import Marks, unpack_layer
@@ -79,6 +80,7 @@ class Store:
         self.layers = Layers(self.root, self.content, made, next(iter(made)))
         self.snapshots = Snapshots(self.root, self.layers)
         self.images = Images(self.root, self.content)
+        self.sources = Sources(self.root)
         self.containers = Containers(self.root)
         self.volumes = Volumes(self.root)
         self.unsynced = Unsynced(self.root, self.content, self.layers)

@@ -14,7 +14,19 @@ from onggi.host.files import Files
 from onggi.host.launcher import Launcher
 from onggi.host.machine import read_boot_id
 from onggi.host.paths import make_private_directory
-from onggi.store import containers, content, events, images, layers, leases, networks, snapshots, unsynced, volumes
+from onggi.store import (
+    containers,
+    content,
+    events,
+    images,
+    layers,
+    leases,
+    networks,
+    snapshots,
+    sources,
+    unsynced,
+    volumes,
+)
 from onggi.store.check import Checker
 from onggi.store.gc import Collector
 from onggi.store.root import StateRoot
@@ -181,6 +193,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         collector=Collector(root, held),
         sweeper=sweeper,
         events=events.Events(root),
+        sources=sources.Sources(root),
     )
 
 

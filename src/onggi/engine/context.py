@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onggi.store.networks import Networks
     from onggi.store.root import StateRoot
     from onggi.store.snapshots import Snapshots
+    from onggi.store.sources import Sources
     from onggi.store.sweep import Sweeper
     from onggi.store.unsynced import Unsynced
     from onggi.store.volumes import Volumes
@@ -53,6 +54,7 @@ class Context:
         collector: "Collector",
         sweeper: "Sweeper",
         events: "Events",
+        sources: "Sources",
     ) -> None:
         """Keep the parts; `run` is the run directory, whose contents do not outlive a boot."""
         self.root = root
@@ -73,6 +75,7 @@ class Context:
         self.collector = collector
         self.sweeper = sweeper
         self.events = events
+        self.sources = sources
         self._facts = facts
         self._known: Facts | None = None
 

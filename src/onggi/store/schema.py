@@ -49,6 +49,10 @@ Times are nanoseconds since the epoch (`_ns`), sizes bytes, digests `sha256:…`
     file_digests  what files of contexts contain, by what stat(2) says of them
 
     events      id: grows, never used twice; actor: id or name of the object; attributes: JSON
+
+    layer_blobs   what a layer's tar is called when it travels, whether that blob is here or not;
+                  level: of the compression, if it was done here; goes with the last layer of its DiffID
+    blob_sources  where such a blob has been seen: `host` as credentials are kept, `repository` there
 """
 
 from typing import Final
@@ -190,5 +194,28 @@ CREATE TABLE events (
 ) STRICT;
 """
 
-MIGRATIONS: Final = (_FIRST, _BUILDS, _NETWORKS, _EVENTS)
+_TRAVEL: Final = """
+CREATE TABLE layer_blobs (
+    diff_id TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, compression TEXT NOT NULL, level INTEGER,
+    PRIMARY KEY (diff_id, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX layer_blobs_digest ON layer_blobs(digest);
+
+CREATE TABLE blob_sources (
+    digest TEXT NOT NULL, host TEXT NOT NULL, repository TEXT NOT NULL, seen_ns INTEGER NOT NULL,
+    PRIMARY KEY (digest, host, repository)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER layers_gone AFTER DELETE ON layers
+WHEN NOT EXISTS (SELECT 1 FROM layers WHERE diff_id = OLD.diff_id) BEGIN
+    DELETE FROM layer_blobs WHERE diff_id = OLD.diff_id;
+END;
+
+CREATE TRIGGER layer_blobs_gone AFTER DELETE ON layer_blobs
+WHEN NOT EXISTS (SELECT 1 FROM layer_blobs WHERE digest = OLD.digest) BEGIN
+    DELETE FROM blob_sources WHERE digest = OLD.digest;
+END;
+"""
+
+MIGRATIONS: Final = (_FIRST, _BUILDS, _NETWORKS, _EVENTS, _TRAVEL)
 """The n-th script leads from schema n to n + 1. What has been released is never edited."""
