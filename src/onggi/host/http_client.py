@@ -153,7 +153,10 @@ class Response:
 
     def close(self) -> None:
         """End the answer."""
-        if not self._reusable or self._response.length_remaining != 0:
+        if self._reusable and self._response.length_remaining == 0:
+            with suppress(Unavailable, Cancelled):
+                self.read(0, "nothing")  # tells http.client that this is the end
+        else:
             self._response.close()
         self._response.release_conn()
 
@@ -175,7 +178,7 @@ class Client:
         self._proxies = proxies or Proxies()
         self._connect_s, self._read_s = connect_s, read_s
         self._stopped = threading.Event()
-        self._pause = pause or self._stopped.wait
+        self._pause = self._stopped.wait if pause is None else pause
         self._jitter = jitter
         self._user_agent = user_agent
         self._pools: dict[tuple[str, Trust], urllib3.PoolManager] = {}
@@ -235,9 +238,7 @@ class Client:
 
     def sibling(self, *, timeout_s: float) -> "Client":
         """Give a client of the same kind that was not stopped, and waits little: for tidying up."""
-        return Client(
-            self._proxies, connect_s=timeout_s, read_s=timeout_s, pause=self._pause, user_agent=self._user_agent
-        )
+        return Client(self._proxies, connect_s=timeout_s, read_s=timeout_s, user_agent=self._user_agent)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -306,8 +307,11 @@ class Client:
         except (exceptions.HTTPError, OSError, ValueError) as error:
             self.check()
             raise Unavailable(f"{shown(url)} cannot be asked: {explain(error)}") from None
-        self.check()
-        return Response(self, url, answer, reusable=body is None or answer.status < 400)
+        response = Response(self, url, answer, reusable=body is None or answer.status < 400)
+        if self._stopped.is_set():
+            response.close()
+            self.check()
+        return response
 
     def _pool(self, proxy: str, trust: Trust) -> "urllib3.PoolManager":
         import urllib3

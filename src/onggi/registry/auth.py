@@ -94,10 +94,12 @@ class Authentication:
         response = self._client.send(method, url, trust=trust, headers=(*fields, *given), body=body, attempts=attempts)
         if response.status != 401 or origin(response.url) != origin(endpoint.url):
             return response
-        challenges = parse_challenges(response.headers("WWW-Authenticate"))
-        if not challenges:
-            return response
-        value = self._answer(endpoint, wanted, challenges, stale=given[0][1] if given else "")
+        try:
+            challenges = parse_challenges(response.headers("WWW-Authenticate"))
+            value = self._answer(endpoint, wanted, challenges, stale=given[0][1] if given else "")
+        except BaseException:
+            response.close()
+            raise
         if value is None:
             return response
         response.close()

@@ -65,9 +65,10 @@ def _explain(
     if len(answers) == 1 and not nobody:
         return last
     tried = "; ".join(
-        f"{number}. {one.endpoint.url}: {error}" for number, (one, error) in enumerate(answers.items(), 1)
+        f"{number}. {one.endpoint.url}{', which answered this' if error is last and not nobody else f': {error}'}"
+        for number, (one, error) in enumerate(answers.items(), 1)
     )
     if nobody:
-        only = str(last) if len(answers) == 1 else f"no registry can be reached (tried {tried})"
+        only = str(last) if len(answers) == 1 else f"no registry can be reached (tried in this order: {tried})"
         return Unavailable(f"{name}: {only}" if capability == "push" else f"{name}: {only}; {_NO_NETWORK}")
-    return type(last)(f"{last} (tried {tried})")
+    return type(last)(f"{last} (tried in this order: {tried})")

@@ -56,14 +56,14 @@ class Upload:
     def run(self, url: str, chunk_bytes: int | None) -> None:
         """Send it all; `url` is an upload that was begun, if one was."""
         self._url, self._limit = url, chunk_bytes or max(1, self._size)
-        failures = 0
+        failures = reached = 0
         try:
             while True:
-                best = self._best
                 try:
                     return self._go_on()
                 except Unavailable as error:
-                    failures = failures + 1 if self._best == best else 1
+                    failures = failures + 1 if self._best <= reached else 1
+                    reached = self._best
                     if failures > FAILURES or (isinstance(error, Unreachable) and not self._url):
                         raise
                 self._repository.wait(failures)
