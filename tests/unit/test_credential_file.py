@@ -45,6 +45,8 @@ def find(auths: object, host: str, repository: str = "") -> Credential | None:
         ("index.docker.io", "docker.io"),
         ("https://registry-1.docker.io/v2/", "docker.io"),
         ("[::1]:5000", "[::1]:5000"),
+        ("https://Quay.IO/v1/", "quay.io"),
+        ("Quay.io", "quay.io"),
     ],
 )
 def test_a_key_is_of_its_host_only(key: str, host: str) -> None:

@@ -161,7 +161,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
 
 _ORCHESTRATION: Final = f"swarms are {_LATER}"
 COMMANDS: Final = {
-    **dict.fromkeys(("pull", "push", "login", "search", "manifest", "trust"), _REGISTRIES),
+    **dict.fromkeys(("pull", "push", "search", "manifest", "trust"), _REGISTRIES),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _ORCHESTRATION),
     "network": f"networks of one's own are {_LATER}: there are bridge, none, host and container:NAME",
     "buildx": "Onggi builds by itself: `onggi build`, `onggi builder`",

@@ -10,7 +10,9 @@ import click
 from onggi.base.errors import InvalidArgument, Unauthorized
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.caller import Caller
+from onggi.cli.options import flag, single
 from onggi.cli.prompting import ask, ask_secret, read_piped
+from onggi.cli.registries import registries_of
 from onggi.registry.credential_file import HUB_KEY, key_of, registry_of
 from onggi.registry.credentials import Credentials
 from onggi.registry.login import Checker, log_in, log_in_again
@@ -33,6 +35,7 @@ _NO_TERMINAL: Final = "Error: Cannot perform an interactive login from a non TTY
 
 def register(cli: Group) -> None:
     """Add them."""
+    cli.add_command(login)
     cli.add_command(logout)
 
 
@@ -123,6 +126,20 @@ def _host(server: str) -> str:
         shown = server.rpartition("@")[2]  # before it may be a password
         raise InvalidArgument(f"{shown!r} is no registry: give HOST or HOST:PORT")
     return host
+
+
+@click.command(cls=Command)
+@single("-u", "--username", help="Username")
+@single("-p", "--password", help="Password or access token; other users may see it in the list of processes")
+@flag("--password-stdin", help="Take the password or access token from stdin")
+@click.argument("server", required=False, default="")
+@pass_state
+def login(state: State, /, server: str, username: str | None, password: str | None, password_stdin: bool) -> int:
+    """Authenticate to a registry, Docker Hub if no SERVER is given."""
+    caller = state.caller
+    caller.only_in_process()
+    with registries_of(caller) as registries:
+        return log_in_user(caller, registries, server, username, password, password_stdin=password_stdin)
 
 
 @click.command(cls=Command)

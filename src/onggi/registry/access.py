@@ -2,10 +2,12 @@
 
 from typing import Self
 
+from onggi.base.errors import FailedPrecondition, Unavailable
 from onggi.host.http_client import Client
 from onggi.spec.reference import Reference
+from onggi.spec.registry import Credential, Endpoint
 
-from .auth import Authentication
+from .auth import Authentication, check
 from .hosts import RegistriesConfig, find_endpoints
 from .remote import Remote
 
@@ -32,6 +34,26 @@ class Registries:
     def remote(self, reference: Reference) -> Remote:
         """Give the repository of a reference at all its endpoints. Raises PermissionDenied where it is blocked."""
         return Remote.of(reference, find_endpoints(self._config, reference), self.client, self.auth)
+
+    def check(self, host: str, credential: Credential) -> str:
+        """Ask a registry itself, none of its mirrors, whether it knows us; gives its identity token or "".
+
+        Raises Unauthorized, Unavailable, and FailedPrecondition where it is configured to be another host.
+        """
+        first, *others = self._own_endpoints(host)
+        try:
+            return check(self.client, first, credential)
+        except Unavailable:
+            if not others or not others[0].fallback:
+                raise
+        return check(self.client, others[0], credential)
+
+    def _own_endpoints(self, host: str) -> tuple[Endpoint, ...]:
+        every = find_endpoints(self._config, Reference(domain=host, path="login"))
+        own = tuple(endpoint for endpoint in every if endpoint.host == host and not endpoint.namespace)
+        if not own:
+            raise FailedPrecondition(f"{host} is configured to be at {every[-1].host}; log in there")
+        return own
 
     def stop(self) -> None:
         """End what other threads wait for at this moment; everything else is Cancelled from now on."""

@@ -33,8 +33,8 @@ _MAX_MARGIN_S: Final = 30.0
 _MAX_SCOPES: Final = 10
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
-FindCredential = Callable[[str], Credential | None]
-"""Gives what is known about a host (`Endpoint.host`)."""
+FindCredential = Callable[[str, str], Credential | None]
+"""Gives what is known about a host (`Endpoint.host`) and a repository there."""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -64,13 +64,17 @@ class Authentication:
     """Tokens of all endpoints that one command asks; several threads share it."""
 
     def __init__(
-        self, client: Client, find: FindCredential = lambda host: None, *, clock: Callable[[], float] = monotonic_s
+        self,
+        client: Client,
+        find: FindCredential = lambda host, repository: None,
+        *,
+        clock: Callable[[], float] = monotonic_s,
     ) -> None:
         """Know nothing yet; credentials are looked for when an endpoint asks."""
         self._client, self._find, self._clock = client, find, clock
         self._held: dict[tuple[str, tuple[str, ...]], _Held] = {}
         self._challenges: dict[str, Challenge] = {}
-        self._found: dict[str, Credential | None] = {}
+        self._found: dict[tuple[str, str], Credential | None] = {}
         self._lock = threading.RLock()
 
     def send(
@@ -169,9 +173,10 @@ class Authentication:
         return held.value
 
     def _credential(self, endpoint: Endpoint) -> Credential | None:
-        if endpoint.host not in self._found:
-            self._found[endpoint.host] = self._find(endpoint.host)
-        return self._found[endpoint.host]
+        key = (endpoint.host, endpoint.repository)
+        if key not in self._found:
+            self._found[key] = self._find(*key)
+        return self._found[key]
 
 
 def check(client: Client, endpoint: Endpoint, credential: Credential) -> str:
@@ -248,7 +253,7 @@ def _post(client: Client, endpoint: Endpoint, realm: str, form: dict[str, str]) 
         realm,
         trust=Trust.of(endpoint),
         headers=(("Content-Type", "application/x-www-form-urlencoded"),),
-        body=urlencode({name: value for name, value in form.items() if value}).encode(),
+        body=urlencode({name: value for name, value in form.items() if value}, errors="surrogateescape").encode(),
     )
 
 
@@ -297,7 +302,8 @@ def _only_here(endpoint: Endpoint, response: Response) -> None:
 def _basic(credential: Credential) -> str:
     if not credential.username or not credential.password:
         return ""
-    return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+    plain = f"{credential.username}:{credential.password}".encode("utf-8", "surrogateescape")
+    return "Basic " + base64.b64encode(plain).decode()
 
 
 def _checked(token: str) -> str:
@@ -309,4 +315,6 @@ def _checked(token: str) -> str:
 def _with_query(url: str, query: list[tuple[str, str]]) -> str:
     place = urlsplit(url)
     kept = parse_qsl(place.query, keep_blank_values=True)
-    return place._replace(query=urlencode([*kept, *query], quote_via=quote, safe="/:,")).geturl()
+    return place._replace(
+        query=urlencode([*kept, *query], errors="surrogateescape", quote_via=quote, safe="/:,")
+    ).geturl()

@@ -132,7 +132,7 @@ class CredentialFile:
 
 def registry_of(server: str) -> str:
     """Give the host of a registry as a user names it: `https://quay.io/v1/` is quay.io; nothing is Docker Hub."""
-    host = _SCHEME.sub("", server, count=1).partition("/")[0] if server else DEFAULT_DOMAIN
+    host = _SCHEME.sub("", server, count=1).partition("/")[0].lower() if server else DEFAULT_DOMAIN
     return DEFAULT_DOMAIN if host in _HUB_HOSTS else host
 
 
