@@ -47,7 +47,9 @@ def repository(
     registry: Registry, client: Client, credential: Credential | None = None, clock: Clock | None = None, **fields: Any
 ) -> Repository:
     endpoint = registry.endpoint("a/b", **fields)
-    return Repository(endpoint, client, Authentication(client, lambda host: credential, clock=clock or Clock()))
+    return Repository(
+        endpoint, client, Authentication(client, lambda host, repository: credential, clock=clock or Clock())
+    )
 
 
 def secrets_in(error: BaseException) -> list[str]:
@@ -316,7 +318,7 @@ def test_login_where_there_is_no_registry(client: Client) -> None:
 
 
 def test_nothing_here_shows_a_secret(registry: Registry, client: Client) -> None:
-    auth = Authentication(client, lambda host: POTTER)
+    auth = Authentication(client, lambda host, repository: POTTER)
     endpoint: Endpoint = registry.endpoint("a/b")
     Repository(endpoint, client, auth).put_manifest("x", MANIFEST, "application/x")
     told = f"{auth!r} {vars(auth)!r} {POTTER!r} {KNOWN!r}"

@@ -393,7 +393,7 @@ def test_an_upload_elsewhere_gets_no_token(registry: Registry, client: Client) -
         registry.fault("POST", "uploads", begin)
         credential = Credential(username=USER[0], password=USER[1])
         endpoint = registry.endpoint(NAME, headers=(("X-Key", "secret"),))
-        send(Repository(endpoint, client, Authentication(client, lambda host: credential)))
+        send(Repository(endpoint, client, Authentication(client, lambda host, repository: credential)))
         assert storage.blobs["store"] == {Digest.of(DATA): DATA}
         assert all(not {"authorization", "x-key"} & set(asked.headers) for asked in storage.asked)
         assert storage.asked[-1].query.get("digest") == [Digest.of(DATA)]
