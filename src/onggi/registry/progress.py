@@ -1,7 +1,7 @@
 """What a transfer tells while it runs. One stream feeds bars on a terminal, plain lines and JSON lines.
 
     pull   waiting → downloading → verifying → ready        or at once: here, shared
-    push   waiting → (compressing →) uploading → ready      or at once: there, mounted
+    push   waiting → (compressing →) uploading → ready      or at once: there, mounted, skipped
 
 A state may come again with more bytes, or fewer: what was cut may have to begin again.
 """
@@ -30,13 +30,15 @@ class State(Enum):
     """Nothing was received: `source`, an image that is here, has it too."""
     MOUNTED = "mounted"
     """Nothing was sent: the registry took it from the repository `source`."""
+    SKIPPED = "skipped"
+    """Nothing was sent: it is not for registries, its descriptor says where it is."""
 
 
 class BlobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
     """Where one blob is: `bytes` of `total` are through, 0 of 0 where that says nothing.
 
-    `blob` stays the same for a blob to the end: its digest, or the DiffID of a layer
-    that has no compressed blob when it is first spoken of.
+    `blob` stays the same to the end: the blob's digest, in a push the DiffID of a layer
+    whose blob may have to be made first.
     """
 
     blob: str
