@@ -101,7 +101,7 @@ def test_an_identity_token_is_exchanged(registry: Registry, client: Client) -> N
 def test_a_registry_token_is_shown_as_it_is(registry: Registry, client: Client) -> None:
     registry.tokens["given"] = ("repository:a/b:pull",)
     repository(registry, client, Credential(registry_token="given")).manifest("latest")
-    assert registry.lines() == ["GET /v2/a/b/manifests/latest"]
+    assert registry.lines() == ["GET /v2/a/b/manifests/latest"] * 2
     with pytest.raises(Unauthorized):
         repository(registry, client, Credential(registry_token="wrong")).manifest("latest")
 
@@ -180,6 +180,18 @@ def test_another_server_is_not_answered(registry: Registry, client: Client) -> N
         registry.fault("GET", "^/v2/$", redirect(f"{other.url}/v2/"))
         with pytest.raises(Unauthorized, match="another server"):
             check(client, registry.endpoint("a/b"), POTTER)
+
+
+def test_credentials_are_looked_for_only_where_they_are_asked_for(client: Client) -> None:
+    def broken(*where: str) -> Credential | None:
+        raise InvalidArgument("a credential helper that fails")
+
+    with Registry() as registry:
+        registry.add_manifest("a/b", "latest", MANIFEST)
+        Repository(registry.endpoint("a/b"), client, Authentication(client, broken)).manifest("latest")
+        registry.auth = "bearer"
+        with pytest.raises(InvalidArgument):
+            Repository(registry.endpoint("a/b"), client, Authentication(client, broken)).manifest("latest")
 
 
 # -- where credentials go ----------------------------------------------------------------------------------------------

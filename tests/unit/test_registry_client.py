@@ -563,6 +563,17 @@ def test_referrers(registry: Registry, here: Repository, api: bool) -> None:
     assert one.artifact_type == "application/x-b"
 
 
+def test_a_mirror_is_told_whose_it_is(registry: Registry, client: Client) -> None:
+    digest = registry.add_manifest(NAME, "latest", MANIFEST)
+    mirror = Repository(registry.endpoint(NAME, namespace="docker.io"), client, Authentication(client))
+    mirror.resolve("latest")
+    mirror.referrers(digest, "application/x+y")
+    mirror.tags()
+    mirror.upload(Digest.of(DATA), len(DATA), io.BytesIO(DATA))  # its end is where the mirror says
+    assert all(asked.query["ns"] == ["docker.io"] for asked in registry.asked if asked.method != "PUT")
+    assert registry.asked[1].query["artifactType"] == ["application/x+y"]
+
+
 def test_what_is_no_index_refers_to_nothing(registry: Registry, here: Repository) -> None:
     registry.fault("GET", "", answer(200, json.dumps({**MANIFEST, "config": {}}).encode()))
     with pytest.raises(Corrupt):

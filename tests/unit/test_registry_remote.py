@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from onggi.base.errors import Cancelled, Corrupt, FailedPrecondition, NotFound, OnggiError, Unauthorized, Unavailable
@@ -12,6 +13,7 @@ from onggi.registry.client import Repository
 from onggi.registry.remote import Remote
 from onggi.spec.reference import parse_reference
 from onggi.spec.registry import Endpoint
+from tests.certificates import Authority
 from tests.registry_server import Fault, Registry, corrupt, status
 
 NAME = "library/app"
@@ -117,6 +119,52 @@ def test_who_is_away_is_asked_last_from_then_on(client: Client, upstream: Regist
     del upstream.tags[NAME]["latest"]
     with pytest.raises(NotFound, match=r"1\. .*2\. "):
         here.do("pull", noting)
+
+
+def plain_http(registry: Registry) -> tuple[Endpoint, Endpoint]:
+    """Give the endpoints of a server on this machine, of which nobody said whether it speaks TLS."""
+    url = registry.url.replace("http:", "https:")
+    first = Endpoint(url=f"{url}/v2", host=registry.host, repository=NAME, insecure=True)
+    return first, registry.endpoint(NAME, fallback=True)
+
+
+def test_plain_http_is_tried_where_tls_is_not_spoken(client: Client, upstream: Registry) -> None:
+    there = upstream.add_manifest(NAME, "latest", {})
+    asked: list[str] = []
+
+    def noting(repository: Repository) -> str:
+        asked.append(repository.endpoint.url.partition(":")[0])
+        return digest(repository)
+
+    here = remote(client, *plain_http(upstream))
+    assert here.do("pull", noting) == there
+    upstream.heal()
+    del upstream.tags[NAME]["latest"]
+    with pytest.raises(NotFound, match=r"^manifest for app:latest not found: manifest unknown: manifest unknown$"):
+        here.do("pull", noting)
+    assert asked == ["https", "http", "http"]
+
+
+def test_plain_http_is_not_tried_where_tls_fails_or_answers(
+    client: Client, upstream: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    upstream.add_manifest(NAME, "latest", {})
+    with Registry(certificate=authority.issue("server")) as secure:
+        untrusted = remote(client, secure.endpoint(NAME), upstream.endpoint(NAME, fallback=True))
+        with pytest.raises(Unavailable, match="cannot be verified"):
+            untrusted.do("pull", digest)
+        trusted = secure.endpoint(NAME, ca_files=(str(authority.ca),))
+        with pytest.raises(NotFound):
+            remote(client, trusted, upstream.endpoint(NAME, fallback=True)).do("pull", digest)
+    assert upstream.asked == []
+
+
+def test_nobody_at_either_is_told_once(client: Client, nowhere: Endpoint) -> None:
+    secure = msgspec.structs.replace(nowhere, url=nowhere.url.replace("http:", "https:"))
+    with pytest.raises(Unavailable) as caught:
+        remote(client, secure, msgspec.structs.replace(nowhere, fallback=True)).do("pull", digest)
+    assert str(caught.value).count("cannot be reached") == 1
 
 
 def test_capabilities_are_minded(client: Client, mirror: Registry, upstream: Registry) -> None:

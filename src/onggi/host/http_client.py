@@ -51,6 +51,10 @@ class Unreachable(Unavailable):
     """Nobody answers there: no network, no such host, nobody listening."""
 
 
+class NoTls(Unavailable):
+    """Somebody answers there, but TLS is not what they speak."""
+
+
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """Authorities beside the host's; who we are and `insecure` hold at the server called `name` only."""
 
@@ -79,6 +83,14 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
     size: int
     open: Callable[[], Iterable[bytes]]
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    method: str
+    trust: Trust
+    headers: dict[str, str]
+    body: bytes | Body | None
+    connect_s: float
 
 
 class Response:
@@ -194,13 +206,19 @@ class Client:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes | Body | None = None,
         attempts: int = ATTEMPTS,
+        connect_s: float | None = None,
     ) -> Response:
-        """Ask, and give the answer whatever its status is. Raises Unavailable, Unreachable, Cancelled."""
-        trust = trust or Trust(name=urlsplit(url).hostname or "")
-        fields = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **dict(headers)}
+        """Ask, and give the answer whatever its status is. Raises Unavailable, Unreachable, NoTls, Cancelled."""
+        request = _Request(
+            method=method,
+            trust=trust or Trust(name=urlsplit(url).hostname or ""),
+            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity", **dict(headers)},
+            body=body,
+            connect_s=self._connect_s if connect_s is None else connect_s,
+        )
         seen = {url}
         while True:
-            response = self._try(method, url, trust, fields, body, attempts)
+            response = self._try(url, request, attempts)
             location = response.header("Location")
             followed = _MOVED if method in ("GET", "HEAD") else _REPEATED_MOVED
             if response.status not in followed or not location:
@@ -212,7 +230,8 @@ class Client:
             if origin(there) != origin(url):
                 if body is not None:  # it may be a password, or a private layer
                     raise Unavailable(f"{shown(url)}: it sends what we send on to {shown(there)}, which is refused")
-                fields = {name: value for name, value in fields.items() if name.lower() in _PUBLIC_HEADERS}
+                public = {name: value for name, value in request.headers.items() if name.lower() in _PUBLIC_HEADERS}
+                request = msgspec.structs.replace(request, headers=public)
             seen.add(there)
             url = there
 
@@ -245,14 +264,12 @@ class Client:
         for pool in self._pools.values():
             pool.clear()
 
-    def _try(
-        self, method: str, url: str, trust: Trust, headers: dict[str, str], body: bytes | Body | None, attempts: int
-    ) -> Response:
+    def _try(self, url: str, request: _Request, attempts: int) -> Response:
         for attempt in range(1, attempts + 1):
             self.check()
             try:
-                response = self._once(method, url, trust, headers, body)
-            except Unreachable:
+                response = self._once(url, request)
+            except (Unreachable, NoTls):
                 raise
             except Unavailable:
                 if attempt == attempts:
@@ -271,25 +288,26 @@ class Client:
                 self._pause(asked)
         raise AssertionError("an attempt returns or raises")
 
-    def _once(
-        self, method: str, url: str, trust: Trust, headers: dict[str, str], body: bytes | Body | None
-    ) -> Response:
+    def _once(self, url: str, request: _Request) -> Response:
+        import urllib3
         from urllib3 import exceptions
 
         place = _split(url)
+        headers, body = request.headers, request.body
         content: bytes | Iterable[bytes] | None
         if isinstance(body, Body):
             headers = {**headers, "Content-Length": str(body.size)}
             content = body.open()
         else:
             content = body
-        pools = self._pool(self._proxies.proxy_for(url), trust.at(place.hostname or ""))
+        pools = self._pool(self._proxies.proxy_for(url), request.trust.at(place.hostname or ""))
         try:
             answer = pools.request(
-                method,
+                request.method,
                 url,
                 headers=headers,
                 body=content,
+                timeout=urllib3.Timeout(connect=request.connect_s, read=self._read_s),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -297,7 +315,7 @@ class Client:
             )
         except exceptions.SSLError as error:
             self.check()
-            raise Unavailable(f"{shown(url)}: {_explain_tls(error)}") from None
+            raise _tls_error(url, error) from None
         except exceptions.ProxyError:
             self.check()
             raise Unreachable(f"{shown(url)} cannot be reached: the proxy does not let us through") from None
@@ -314,15 +332,12 @@ class Client:
         return response
 
     def _pool(self, proxy: str, trust: Trust) -> "urllib3.PoolManager":
-        import urllib3
-
         from .connections import pool_classes
 
         with self._lock:
             if (proxy, trust) not in self._pools:
                 pools = open_pools(
                     proxy,
-                    timeout=urllib3.Timeout(connect=self._connect_s, read=self._read_s),
                     maxsize=_CONNECTIONS,
                     ssl_context=tls_context(trust, self._proxies.authorities()),
                 )
@@ -405,11 +420,12 @@ def _split(url: str) -> SplitResult:
     return place
 
 
-def _explain_tls(error: Exception) -> str:
+def _tls_error(url: str, error: Exception) -> Unavailable:
     text = str(error)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-        return "the server gave HTTP response to HTTPS client; plain HTTP must be allowed for this registry"
+        reason = "the server gave HTTP response to HTTPS client; plain HTTP must be allowed for this registry"
+        return NoTls(f"{shown(url)}: {reason}")
     if match := re.search(r"certificate verify failed: ([^(]*)", text):
-        return f"its certificate cannot be verified: {match[1].strip()}"
+        return Unavailable(f"{shown(url)}: its certificate cannot be verified: {match[1].strip()}")
     match = re.search(r"\] ([^(']*)", text)
-    return f"TLS failed: {match[1].strip() if match else 'the connection broke'}"
+    return Unavailable(f"{shown(url)}: TLS failed: {match[1].strip() if match else 'the connection broke'}")

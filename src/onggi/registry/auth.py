@@ -89,13 +89,24 @@ class Authentication:
         attempts: int = ATTEMPTS,
     ) -> Response:
         """Ask as whom we are for `scopes`; a 401 is answered once. Elsewhere than at the endpoint we are nobody."""
-        trust, wanted = Trust.of(endpoint), tuple(scopes)
-        fields = tuple(headers)
+        wanted, fields = tuple(scopes), tuple(headers)
+
+        def send(*fields: tuple[str, str]) -> Response:
+            return self._client.send(
+                method,
+                url,
+                trust=Trust.of(endpoint),
+                headers=fields,
+                body=body,
+                attempts=attempts,
+                connect_s=endpoint.connect_timeout_s,
+            )
+
         if origin(url) != origin(endpoint.url):
-            return self._client.send(method, url, trust=trust, headers=fields, body=body, attempts=attempts)
+            return send(*fields)
         fields = (*endpoint.headers, *fields)
         given = self._authorization(endpoint, wanted)
-        response = self._client.send(method, url, trust=trust, headers=(*fields, *given), body=body, attempts=attempts)
+        response = send(*fields, *given)
         if response.status != 401 or origin(response.url) != origin(endpoint.url):
             return response
         try:
@@ -107,8 +118,7 @@ class Authentication:
         if value is None:
             return response
         response.close()
-        authorized = (*fields, ("Authorization", value))
-        return self._client.send(method, url, trust=trust, headers=authorized, body=body, attempts=attempts)
+        return send(*fields, ("Authorization", value))
 
     def through(self, client: Client) -> "Authentication":
         """Give the same tokens over another client."""
@@ -119,14 +129,11 @@ class Authentication:
 
     def _authorization(self, endpoint: Endpoint, scopes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         with self._lock:
-            credential = self._credential(endpoint)
-            if credential and credential.registry_token:
-                return (("Authorization", f"Bearer {_checked(credential.registry_token)}"),)
             held = self._held.get((endpoint.url, scopes))
             if held and self._clock() < held.until_s:
                 return (("Authorization", held.value),)
             if challenge := self._challenges.get(endpoint.url):
-                return (("Authorization", self._obtain(endpoint, scopes, challenge, credential)),)
+                return (("Authorization", self._obtain(endpoint, scopes, challenge)),)
             return ()
 
     def _answer(
@@ -139,26 +146,28 @@ class Authentication:
                 return held.value  # another thread was here before
             credential = self._credential(endpoint)
             if credential and credential.registry_token:
-                return None
+                return self._hold(endpoint, scopes, f"Bearer {_checked(credential.registry_token)}", stale)
             for challenge in challenges:
                 if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
-                    return self._obtain(endpoint, scopes, challenge, credential)
+                    return self._obtain(endpoint, scopes, challenge)
                 if challenge.scheme == "basic":
                     value = _basic(credential) if credential else ""
                     if not value:
                         raise Unauthorized(f"{endpoint.host}: no basic auth credentials; 'onggi login' keeps some")
-                    if value == stale:
-                        return None
-                    self._held[endpoint.url, scopes] = _Held(value, float("inf"))
-                    return value
+                    return self._hold(endpoint, scopes, value, stale)
             return None
 
-    def _obtain(
-        self, endpoint: Endpoint, scopes: tuple[str, ...], challenge: Challenge, credential: Credential | None
-    ) -> str:
+    def _hold(self, endpoint: Endpoint, scopes: tuple[str, ...], value: str, stale: str) -> str | None:
+        """Keep what is good until it is refused; None if it was just now."""
+        if value == stale:
+            return None
+        self._held[endpoint.url, scopes] = _Held(value, float("inf"))
+        return value
+
+    def _obtain(self, endpoint: Endpoint, scopes: tuple[str, ...], challenge: Challenge) -> str:
         asked = challenge.parameters.get("scope", "").split()
         wanted = tuple(dict.fromkeys((*scopes, *asked)))[:_MAX_SCOPES]
-        answer = fetch_token(self._client, endpoint, challenge, wanted, credential)
+        answer = fetch_token(self._client, endpoint, challenge, wanted, self._credential(endpoint))
         seconds = max(LIFETIME_S, answer.expires_in or LIFETIME_S)
         held = _Held(
             f"Bearer {_checked(answer.access_token or answer.token)}",

@@ -142,7 +142,7 @@ class Repository:
     def mount(self, digest: Digest, source: str) -> bool:
         """Take a blob from another repository of the registry; False if it does not, and it must be sent."""
         scopes = (self._scope(_PUSH), f"repository:{source}:pull")
-        url = f"{self._base}/blobs/uploads/?{urlencode({'mount': digest, 'from': source}, safe='/:')}"
+        url = self._at("blobs/uploads/", mount=digest, from_=source)
         with self._auth.send(self.endpoint, scopes, "POST", url) as response:
             if response.status == 201:
                 return True
@@ -184,7 +184,7 @@ class Repository:
     def tags(self) -> list[str]:
         """List the tags, in the order of the registry."""
         found: dict[str, None] = {}
-        for data in self._pages(f"tags/list?n={_PAGE}", f"tags of {self.name}"):
+        for data in self._pages(self._at("tags/list", n=str(_PAGE)), f"tags of {self.name}"):
             page = parse_json(data, _TAGS, f"tags of {self.name}", MAX_MANIFEST_BYTES, Corrupt)
             found.update((tag, None) for tag in page.tags or () if _is_tag(tag))
             if len(found) > MAX_TAGS:
@@ -193,11 +193,11 @@ class Repository:
 
     def referrers(self, digest: Digest, artifact_type: str | None = None) -> list[Descriptor]:
         """List what refers to a manifest, by the referrers API or else the tag that stands in for it."""
-        query = f"?{urlencode({'artifactType': artifact_type})}" if artifact_type else ""
+        query = {"artifactType": artifact_type} if artifact_type else {}
         what = f"referrers of {digest} in {self.name}"
         found: list[Descriptor] = []
         try:
-            for data in self._pages(f"referrers/{digest}{query}", what, (("Accept", media.OCI_INDEX),)):
+            for data in self._pages(self._at(f"referrers/{digest}", **query), what, (("Accept", media.OCI_INDEX),)):
                 found += _index(data, what).manifests
                 if len(found) > MAX_REFERRERS:
                     raise Corrupt(f"{what}: the registry lists more than {MAX_REFERRERS}")
@@ -227,7 +227,7 @@ class Repository:
         attempts: int = ATTEMPTS,
     ) -> Response:
         """Ask something about an upload; `url` is where the registry said it is, empty to begin one."""
-        where, scopes = url or f"{self._base}/blobs/uploads/", (self._scope(_PUSH),)
+        where, scopes = url or self._at("blobs/uploads/"), (self._scope(_PUSH),)
         return self._auth.send(self.endpoint, scopes, method, where, headers=headers, body=body, attempts=attempts)
 
     def location(self, response: Response) -> str:
@@ -254,8 +254,16 @@ class Repository:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> Response:
-        url = f"{self._base}/{path}"
-        return self._auth.send(self.endpoint, (self._scope(actions),), method, url, headers=headers, body=body)
+        return self._auth.send(
+            self.endpoint, (self._scope(actions),), method, self._at(path), headers=headers, body=body
+        )
+
+    def _at(self, path: str, **query: str) -> str:
+        """Give a URL of the repository; a mirror is told whose it is (containerd's `ns`)."""
+        if self.endpoint.namespace:
+            query["ns"] = self.endpoint.namespace
+        fields = urlencode({name.rstrip("_"): value for name, value in query.items()}, safe="/:")
+        return f"{self._base}/{path}{'?' if fields else ''}{fields}"
 
     def _scope(self, actions: str) -> str:
         return f"repository:{self.endpoint.repository}:{actions}"
@@ -289,8 +297,8 @@ class Repository:
             raise Corrupt(f"{what}: the registry has more than the {size} bytes that its manifest says")
         return Blob(response, what, offset, length, part.total if part.total is not None else size)
 
-    def _pages(self, path: str, what: str, headers: Iterable[tuple[str, str]] = ()) -> Iterator[bytes]:
-        url: str | None = f"{self._base}/{path}"
+    def _pages(self, first: str, what: str, headers: Iterable[tuple[str, str]] = ()) -> Iterator[bytes]:
+        url: str | None = first
         seen: set[str] = set()
         while url is not None:
             if url in seen or len(seen) >= MAX_PAGES:

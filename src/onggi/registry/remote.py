@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from onggi.base.errors import Cancelled, FailedPrecondition, OnggiError, Unavailable
-from onggi.host.http_client import Client, Unreachable
+from onggi.host.http_client import Client, NoTls, Unreachable
 from onggi.spec.reference import Reference
 from onggi.spec.registry import Capability, Endpoint
 
@@ -40,35 +40,62 @@ class Remote:
         An endpoint that could not be reached is asked last from then on. Raises one
         error for all of them, of the kind of the last.
         """
-        able = [repository for repository in self.repositories if capability in repository.endpoint.capabilities]
-        if not able:
+        servers = [able for server in self._servers() if (able := _able(server, capability))]
+        if not servers:
             raise FailedPrecondition(f"{self.name}: no registry is configured that may be used to {capability}")
-        answers: dict[Repository, OnggiError] = {}
-        for repository in sorted(able, key=lambda one: one in self._away):  # a stable sort
+        answers: list[tuple[Server, OnggiError]] = []
+        for server in sorted(servers, key=self._away.issuperset):  # a stable sort
             try:
-                return operation(repository)
+                return self._ask(server, operation)
             except Cancelled:
                 raise
-            except Unreachable as error:
-                self._away.add(repository)
-                answers[repository] = error
             except OnggiError as error:
-                answers[repository] = error
-        raise _explain(self.name, able, answers, capability)
+                answers.append((server, error))
+        itself = next(error for server, error in answers if server == servers[-1])
+        raise _explain(self.name, answers, itself, capability)
+
+    def _servers(self) -> list["Server"]:
+        """Put each fallback beside what it is the fallback of."""
+        servers: list[Server] = []
+        for repository in self.repositories:
+            if repository.endpoint.fallback and servers:
+                servers[-1] += (repository,)
+            else:
+                servers.append((repository,))
+        return servers
+
+    def _ask(self, server: "Server", operation: Callable[[Repository], T]) -> T:
+        failure: OnggiError | None = None
+        for repository in [one for one in server if one not in self._away] or server:
+            try:
+                return operation(repository)
+            except (Unreachable, NoTls) as error:
+                self._away.add(repository)
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+
+Server = tuple[Repository, ...]
+"""An endpoint, and those to try where nobody speaks as it expects: plain HTTP."""
+
+
+def _able(server: Server, capability: Capability) -> Server:
+    return tuple(repository for repository in server if capability in repository.endpoint.capabilities)
 
 
 def _explain(
-    name: str, asked: list[Repository], answers: dict[Repository, OnggiError], capability: Capability
+    name: str, answers: list[tuple[Server, OnggiError]], itself: OnggiError, capability: Capability
 ) -> OnggiError:
-    last = answers[asked[-1]]
-    nobody = all(isinstance(error, Unreachable) for error in answers.values())
+    nobody = all(isinstance(error, Unreachable) for _, error in answers)
     if len(answers) == 1 and not nobody:
-        return last
+        return itself
     tried = "; ".join(
-        f"{number}. {one.endpoint.url}{', which answered this' if error is last and not nobody else f': {error}'}"
-        for number, (one, error) in enumerate(answers.items(), 1)
+        f"{number}. {server[0].endpoint.url}"
+        f"{', which answered this' if error is itself and not nobody else f': {error}'}"
+        for number, (server, error) in enumerate(answers, 1)
     )
     if nobody:
-        only = str(last) if len(answers) == 1 else f"no registry can be reached (tried in this order: {tried})"
+        only = str(itself) if len(answers) == 1 else f"no registry can be reached (tried in this order: {tried})"
         return Unavailable(f"{name}: {only}" if capability == "push" else f"{name}: {only}; {_NO_NETWORK}")
-    return type(last)(f"{last} (tried in this order: {tried})")
+    return type(itself)(f"{itself} (tried in this order: {tried})")
