@@ -5,7 +5,7 @@ import click
 from onggi.base.errors import InvalidArgument
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.progress import choose_progress
-from onggi.cli.registries import proxies_of
+from onggi.host.http import Proxies
 
 
 def register(cli: Group) -> None:
@@ -30,7 +30,7 @@ def bootstrap(state: State, /, name: str, mirror: str | None, tag: str | None, p
         raise InvalidArgument(f"invalid progress mode {progress}: known are auto, tty, plain, json and quiet")
     shown = choose_progress("quiet" if quiet else progress, terminal=caller.terminal[2], write=caller.err)
     try:
-        maker = state.engine.bootstrap(tell=shown.tell, proxies=proxies_of(caller.env))
+        maker = state.engine.bootstrap(tell=shown.tell, proxies=Proxies.of(caller.env))
         image = maker.make(name, mirror=mirror, tag=tag)
     finally:
         shown.finish()

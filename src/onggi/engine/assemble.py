@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from onggi.engine.volumes import Volumes
     from onggi.host.http import Proxies
     from onggi.plan.facts import Facts
+    from onggi.registry.access import Registries
     from onggi.spec.digest import DiffID
 
 DEFAULT_RUN = "/run/onggi"
@@ -180,6 +181,7 @@ def _assemble(place: str, run: str, files: Files, launcher: Launcher) -> Context
         launcher=launcher,
         random=os.urandom,
         facts=_probe_facts,
+        registries=_registries,
         content=blobs,
         images=images.Images(root, blobs),
         layers=kept,
@@ -201,6 +203,12 @@ def _probe_facts() -> "Facts":
     from onggi.host.probe import probe_facts
 
     return probe_facts()
+
+
+def _registries() -> "Registries":
+    from onggi.registry.access import Registries
+
+    return Registries.of(os.environ, home=os.path.expanduser("~"), uid=os.geteuid())
 
 
 def _hash(tree: int) -> "DiffID":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onggi.host.files import Files
     from onggi.host.launcher import Launcher
     from onggi.plan.facts import Facts
+    from onggi.registry.access import Registries
     from onggi.store.check import Checker
     from onggi.store.containers import Containers
     from onggi.store.content import Content
@@ -41,6 +42,7 @@ class Context:
         launcher: "Launcher",
         random: Callable[[int], bytes],
         facts: "Callable[[], Facts]",
+        registries: "Callable[[], Registries]",
         content: "Content",
         images: "Images",
         layers: "Layers",
@@ -76,6 +78,7 @@ class Context:
         self.sweeper = sweeper
         self.events = events
         self.sources = sources
+        self.registries = registries
         self._facts = facts
         self._known: Facts | None = None
 

@@ -2,6 +2,7 @@
 
 import os.path
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from onggi.base.errors import Conflict, NotFound, OnggiError
@@ -27,6 +28,9 @@ from onggi.store.layers import Layer
 
 if TYPE_CHECKING:
     from onggi.engine.archives import Loaded
+    from onggi.engine.pulling import Pulled
+    from onggi.registry.access import Registries
+    from onggi.registry.progress import Tell
     from onggi.store.tar.decompress import Source
     from onggi.store.tar.pack import Sink
 
@@ -104,6 +108,41 @@ class Images:
         for item in loaded:
             self._context.journal.image(item.image.id, "load")
         return loaded
+
+    def pull(
+        self,
+        name: str,
+        *,
+        registries: "Registries | None" = None,
+        platform: str | None = None,
+        every_platform: bool = False,
+        tell: "Tell" = lambda event: None,
+    ) -> "Pulled":
+        """Fetch an image from a registry: `ubuntu`, `quay.io/org/app:1`, `app@sha256:…`.
+
+        `registries` is how they are reached (default: as this process's environment says),
+        `platform` such as `linux/arm64` (default: the host's), `tell` hears how far it is.
+        Raises NotFound, Unauthorized, Unavailable, NotSupported, Corrupt, Cancelled.
+        """
+        from onggi.engine.pulling import pull_image
+        from onggi.spec.platform import parse_platform
+
+        host = self._platform()
+        wanted = None if platform is None else parse_platform(platform, host)
+        with ExitStack() as stack:
+            known = registries or stack.enter_context(self._context.registries())
+            reference = known.parse(name).with_default_tag()
+            pulled = pull_image(
+                self._context,
+                known,
+                reference,
+                host=host,
+                platform=wanted,
+                every_platform=every_platform,
+                tell=tell,
+            )
+        self._context.journal.image(pulled.image.id, "pull", name=reference.familiar)
+        return pulled
 
     def import_tree(
         self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None

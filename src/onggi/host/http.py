@@ -3,9 +3,9 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -34,6 +34,20 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
     https: str = ""
     none: tuple[str, ...] = ()
     ca_bundle: str = ""
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> Self:
+        """Read the usual variables, which have no standard but many readers: small letters count first."""
+
+        def get(name: str) -> str:
+            return env.get(name) or env.get(name.upper()) or ""
+
+        return cls(
+            http=get("http_proxy") or get("all_proxy"),
+            https=get("https_proxy") or get("all_proxy"),
+            none=tuple(entry for entry in get("no_proxy").replace(",", " ").split()),
+            ca_bundle=env.get("SSL_CERT_FILE", ""),
+        )
 
     def proxy_for(self, url: str) -> str:
         """Give the proxy that leads to a URL, empty for none."""

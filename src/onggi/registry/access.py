@@ -1,14 +1,18 @@
 """All registries as one caller reaches them: its configuration, its connections, who it is."""
 
+from collections.abc import Mapping
 from typing import Self
 
-from onggi.base.errors import FailedPrecondition, Unavailable
-from onggi.host.http_client import Client
+from onggi.base.errors import FailedPrecondition
+from onggi.host.config_files import ConfigFiles
+from onggi.host.http import Proxies
+from onggi.host.http_client import Client, NoTls, Unreachable
 from onggi.spec.reference import Reference
 from onggi.spec.registry import Credential, Endpoint
 
 from .auth import Authentication, check
-from .hosts import RegistriesConfig, find_endpoints
+from .credentials import Credentials
+from .hosts import RegistriesConfig, find_endpoints, read_config, usual_paths
 from .remote import Remote
 
 
@@ -18,6 +22,14 @@ class Registries:
     def __init__(self, config: RegistriesConfig, client: Client, auth: Authentication) -> None:
         """Ask nothing yet."""
         self._config, self.client, self.auth = config, client, auth
+
+    @classmethod
+    def of(cls, env: Mapping[str, str], *, home: str, uid: int) -> Self:
+        """Read the configuration of a user with this environment. Raises InvalidArgument for what is wrong there."""
+        client = Client(Proxies.of(env))
+        config_home = env.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+        config = read_config(usual_paths(config_home), ConfigFiles())
+        return cls(config, client, Authentication(client, Credentials(env, home=home, uid=uid).find))
 
     def __enter__(self) -> Self:
         """Give this."""
@@ -43,7 +55,7 @@ class Registries:
         first, *others = self._own_endpoints(host)
         try:
             return check(self.client, first, credential)
-        except Unavailable:
+        except (Unreachable, NoTls):
             if not others or not others[0].fallback:
                 raise
         return check(self.client, others[0], credential)

@@ -54,6 +54,10 @@ class Remote:
         itself = next(error for server, error in answers if server == servers[-1])
         raise _explain(self.name, answers, itself, capability)
 
+    def wait(self, attempt: int) -> None:
+        """Pause before all is tried again."""
+        self.repositories[0].wait(attempt)
+
     def _servers(self) -> list["Server"]:
         """Put each fallback beside what it is the fallback of."""
         servers: list[Server] = []

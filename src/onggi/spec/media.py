@@ -1,6 +1,9 @@
 """Media types of images, OCI's and Docker's (image-spec media-types.md)."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Compression = Literal["gzip", "zstd", "none"]
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -27,14 +30,15 @@ IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 ACCEPTED: Final = (OCI_INDEX, DOCKER_MANIFEST_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 """What to ask a registry for, best first."""
 
-_NOT_DISTRIBUTABLE: Final = {
+_NOT_DISTRIBUTABLE: Final[Mapping[str, Compression]] = {
     "application/vnd.oci.image.layer.nondistributable.v1.tar": "none",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
     "application/vnd.docker.image.rootfs.foreign.diff.tar": "none",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
 }
-_COMPRESSION: Final = _NOT_DISTRIBUTABLE | {
+_COMPRESSION: Final[Mapping[str, Compression]] = {
+    **_NOT_DISTRIBUTABLE,
     OCI_LAYER: "none",
     OCI_LAYER_GZIP: "gzip",
     OCI_LAYER_ZSTD: "zstd",
@@ -44,7 +48,7 @@ _COMPRESSION: Final = _NOT_DISTRIBUTABLE | {
 }
 
 
-def layer_compression(media_type: str) -> str | None:
+def layer_compression(media_type: str) -> Compression | None:
     """How a layer's blob is packed: `none`, `gzip` or `zstd`; None if this is no layer of a root filesystem."""
     return _COMPRESSION.get(bare(media_type))
 

@@ -123,6 +123,23 @@ class Images:
             ).fetchall()
         return tuple(layer_of(row) for row in rows)
 
+    def tagged(self, reference: Reference) -> tuple[Digest, Digest | None] | None:
+        """Give the id and the manifest that a reference stands for, None for one that nobody gave."""
+        with self._root.db.read() as db:
+            row = db.execute(
+                "SELECT image, manifest FROM tags WHERE reference = ?", (reference_key(reference),)
+            ).fetchone()
+        return None if row is None else (Digest(row[0]), Digest(row[1]) if row[1] else None)
+
+    def with_layer(self, layer: str) -> list[str]:
+        """Tags, in full, of the images that have a layer."""
+        with self._root.db.read() as db:
+            rows = db.execute(
+                "SELECT DISTINCT reference FROM tags JOIN image_layers USING (image) WHERE layer = ? ORDER BY 1",
+                (layer,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def users(self, id: Digest) -> list[str]:
         """Ids of the containers made from an image."""
         with self._root.db.read() as db:

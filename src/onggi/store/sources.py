@@ -4,15 +4,14 @@ A push takes such a blob instead of compressing anew, and lets the registry take
 a repository of its own. It is knowledge only: no blob has to be here, none has to be there.
 """
 
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import msgspec
 
 from onggi.spec.digest import DiffID, Digest
+from onggi.spec.media import Compression
 
 from .root import StateRoot
-
-Compression = Literal["gzip", "zstd", "none"]
 
 _REPOSITORIES: Final = 4
 """So many of one host are remembered for a blob, those seen last."""

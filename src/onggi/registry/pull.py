@@ -1,0 +1,121 @@
+"""A blob from a registry into the content store: resumed, in ranges if it is large, from whichever endpoint has it."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from onggi.base.errors import Corrupt, Unavailable
+from onggi.spec.image import Descriptor
+from onggi.store.content import Blob, Content, Ingest
+from onggi.store.leases import Lease
+
+from .client import Repository
+from .remote import Remote
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+RANGED_BYTES: Final = 64 << 20
+"""A blob of which so much is missing comes in several ranges at once."""
+_RANGE_BYTES: Final = 4 << 20
+_RANGES: Final = 3
+_ATTEMPTS: Final = 4
+_WORTH_BYTES: Final = 256 << 10
+"""A connection that brought so much before it broke is no failed attempt."""
+
+Arrived = Callable[[int], None]
+"""Told how many bytes of a blob are here."""
+
+
+def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease: Lease, arrived: Arrived) -> Blob:
+    """Give a blob, fetched if it is not here; two who want the same one fetch it once.
+
+    A connection that breaks is taken up where it broke, as often as it brings something.
+    Raises Corrupt for what is not what its descriptor says; nothing of that stays.
+    """
+    attempts = 0
+    while True:
+        progress = [0]
+
+        def receive(repository: Repository, progress: list[int] = progress) -> Blob:
+            return _receive(repository, content, descriptor, lease, arrived, progress)
+
+        if found := content.find(descriptor.digest, lease=lease):
+            return found
+        try:
+            return remote.do("pull", receive)
+        except Unavailable:
+            attempts = 1 if progress[0] >= _WORTH_BYTES else attempts + 1
+            if attempts >= _ATTEMPTS:
+                raise
+            remote.wait(attempts)
+
+
+def _receive(
+    repository: Repository,
+    content: Content,
+    descriptor: Descriptor,
+    lease: Lease,
+    arrived: Arrived,
+    progress: list[int],
+) -> Blob:
+    size = descriptor.size
+    with content.receive(descriptor.digest, lease=lease) as ingest:
+        if found := content.find(descriptor.digest, lease=lease):
+            ingest.abandon()
+            return found
+        if ingest.offset > size:
+            ingest.restart()
+        before = ingest.offset
+        arrived(before)
+        try:
+            if size - ingest.offset < RANGED_BYTES or not _receive_ranges(repository, ingest, descriptor, arrived):
+                _receive_rest(repository, ingest, descriptor, arrived)
+        finally:
+            progress[0] += max(0, ingest.offset - before)
+        if ingest.offset != size:
+            ingest.abandon()
+            raise Corrupt(f"blob {descriptor.digest}: {ingest.offset} bytes came, its manifest says {size}")
+        return ingest.finish()
+
+
+def _receive_rest(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> None:
+    if ingest.offset == descriptor.size:
+        return
+    with repository.blob(descriptor.digest, offset=ingest.offset, size=descriptor.size) as blob:
+        if blob.offset != ingest.offset:
+            ingest.restart()
+        for chunk in blob.stream():
+            ingest.write(chunk)
+            arrived(ingest.offset)
+
+
+def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> bool:
+    """Fetch ranges side by side and write them in order. False where the registry has none; nothing is lost then."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    size = descriptor.size
+
+    def fetch(start: int) -> bytes | None:
+        with repository.blob(descriptor.digest, offset=start, end=min(start + _RANGE_BYTES, size), size=size) as blob:
+            return None if blob.offset != start else b"".join(blob.stream())
+
+    def take(piece: bytes | None) -> bool:
+        if piece is None:
+            return False
+        ingest.write(piece)
+        arrived(ingest.offset)
+        return True
+
+    if not take(fetch(ingest.offset)):  # alone, since it shows whether there are any
+        return False
+    pieces: deque[Future[bytes | None]] = deque()
+    with ThreadPoolExecutor(_RANGES, thread_name_prefix="range") as pool:
+        try:
+            for start in range(ingest.offset, size, _RANGE_BYTES):
+                pieces.append(pool.submit(fetch, start))
+                if len(pieces) > _RANGES and not take(pieces.popleft().result()):
+                    return False
+            return all(take(piece.result()) for piece in pieces)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
