@@ -80,7 +80,7 @@ connect-timeout = "250ms"
         ClientCertificate(certificate="/etc/onggi/certificate.pem", key="/key.pem"),
         ClientCertificate(certificate="/etc/onggi/alone.pem"),
     )
-    assert server.headers == (("X-One", "1"), ("X-Two", "2"), ("X-Two", "3"))
+    assert server.headers == (("X-One", "1"), ("X-Two", "2, 3"))
     assert server.connect_timeout_s == 61.5
     assert mirror.url == "https://m.example.com/root"
     assert mirror.capabilities == ("pull", "resolve")
@@ -283,6 +283,13 @@ def test_hostile_bytes_get_a_sentence(text: bytes) -> None:
     assert len(text) <= MAX_BYTES
     with pytest.raises(InvalidArgument, match=re.escape(FILE)):
         parse_registries(text, FILE)
+
+
+def test_a_long_line_is_read() -> None:
+    mirrors = ", ".join(['"https://mirror.of.example.com"'] * 60)
+    assert len(parse(ENTRY + f"mirrors = [{mirrors}]").registries["a.io"].mirrors) == 60
+    with pytest.raises(InvalidArgument, match="line 2 has more than 200 dots; break it"):
+        parse(ENTRY + f"mirrors = [{mirrors}, {mirrors}]")
 
 
 def test_no_error_repeats_a_password() -> None:

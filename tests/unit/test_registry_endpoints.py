@@ -45,7 +45,9 @@ def test_a_registry_is_at_its_own_name_and_nowhere_else(name: str, url: str, hos
     assert endpoint.capabilities == EVERYTHING
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:80", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:80", "[::1]", "[::ffff:7f00:1]"]
+)
 def test_loopback_is_tried_with_tls_of_any_certificate_then_without(host: str) -> None:
     first, second = endpoints(f"{host}/a")
     assert (first.url, second.url) == (f"https://{host.lower()}/v2", f"http://{host.lower()}/v2")
@@ -98,6 +100,10 @@ def test_mirrors_come_first_in_their_order_and_the_registry_last() -> None:
     assert [endpoint.capabilities for endpoint in (one, two, hub)] == [("pull", "resolve"), ("pull",), EVERYTHING]
     assert [endpoint.host for endpoint in (one, two, hub)] == ["one.example.com", "two.example.com:80", "docker.io"]
     assert [endpoint.namespace for endpoint in (one, two, hub)] == ["docker.io", "docker.io", ""]
+
+
+def test_a_url_with_http_is_never_tried_with_tls() -> None:
+    assert urls("a.io/b", '[registry."a.io"]\nurl = "http://c.io"\nplain-http = true') == ["http://c.io/v2/b"]
 
 
 def test_a_blocked_registry_says_who_blocks_it() -> None:

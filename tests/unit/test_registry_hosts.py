@@ -102,7 +102,7 @@ client = "both.pem"
         ClientCertificate(certificate=f"{here}/d.pem"),
         ClientCertificate(certificate=f"{here}/e.pem"),
     )
-    assert host.headers == (("x-custom-2", "value1"), ("x-custom-2", "value2"))
+    assert host.headers == (("x-custom-2", "value1, value2"),)
     assert (server.url, server.insecure, server.ca_files) == (
         "https://mirror.example.com/v2",
         False,
@@ -212,6 +212,13 @@ def test_directories_of_containerd_are_looked_at_in_its_order(
         assert machine.urls(name)[0] == f"https://m{number}/v2"
     machine.write(f"~/containerd/certs.d/{directories[0]}/hosts.toml", '[host."https://home"]')
     assert machine.urls(name)[0] == "https://home/v2"
+
+
+def test_the_default_of_a_user_leaves_what_is_set_for_a_host(machine: Machine) -> None:
+    machine.write("containerd/certs.d/r.io/hosts.toml", '[host."https://m"]')
+    machine.write("~/containerd/certs.d/_default/hosts.toml", '[host."https://home"]')
+    assert machine.urls("r.io/a")[0] == "https://m/v2"
+    assert machine.urls("q.io/a")[0] == "https://home/v2"
 
 
 def test_a_directory_of_the_host_hides_the_default_even_without_hosts_toml(machine: Machine) -> None:

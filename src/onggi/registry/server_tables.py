@@ -83,8 +83,14 @@ def client_certificates(table: ServerTable, directory: str, origin: str) -> tupl
 
 
 def headers(table: ServerTable, origin: str) -> Header:
-    """Give the headers in their order; raises InvalidArgument for one that would change what a request is."""
-    return tuple(_checked(name, value, origin) for name, values in table.header.items() for value in _listed(values))
+    """Give the headers in their order; raises InvalidArgument for one that would change what a request is.
+
+    Several values of one are sent as a list, which means the same (RFC 9110, 5.3).
+    """
+    return tuple(
+        _checked(name, values if isinstance(values, str) else ", ".join(values), origin)
+        for name, values in table.header.items()
+    )
 
 
 def duration_s(text: str, origin: str) -> float:
@@ -100,10 +106,6 @@ def duration_s(text: str, origin: str) -> float:
 def quoted(key: str) -> str:
     """Write a key of a table as TOML does."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else msgspec.json.encode(key).decode()
-
-
-def _listed(values: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (values,) if isinstance(values, str) else values
 
 
 def _checked(name: str, value: str, origin: str) -> tuple[str, str]:
