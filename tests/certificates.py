@@ -17,12 +17,12 @@ class Authority:
         self.ca, self._key = directory / "ca.crt", directory / "ca.key"
         openssl("req", "-x509", "-subj", "/CN=Test authority", "-days", "2", *_new_key(self._key), "-out", self.ca)
 
-    def issue(self, name: str) -> Path:
+    def issue(self, name: str, *, rsa: bool = False) -> Path:
         """Give a file with a certificate for this machine, for server and client, and its key."""
         key, request, certificate = (self._directory / f"{name}.{end}" for end in ("key", "csr", "crt"))
         names = self._directory / "names"
         names.write_text(_NAMES)
-        openssl("req", "-new", "-subj", f"/CN={name}", *_new_key(key), "-out", request)
+        openssl("req", "-new", "-subj", f"/CN={name}", *_new_key(key, rsa=rsa), "-out", request)
         signer = ("-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
         openssl("x509", "-req", "-in", request, *signer, "-out", certificate)
         both = self._directory / f"{name}.pem"
@@ -36,5 +36,6 @@ def openssl(*words: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _new_key(path: Path) -> tuple[str | Path, ...]:
-    return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", path)
+def _new_key(path: Path, *, rsa: bool = False) -> tuple[str | Path, ...]:
+    kind = ("rsa:2048",) if rsa else ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    return ("-newkey", *kind, "-nodes", "-keyout", path)

@@ -18,6 +18,7 @@ from onggi.host.probe import probe_facts
 from onggi.plan.cgroup import plan_directories
 
 WAIT_S: Final = 60.0
+_PACKAGES: Final = {"docker": "docker.io", "dockerd": "docker.io", "htpasswd": "apache2-utils"}
 NO_NETWORK: Final = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 
 
@@ -25,7 +26,7 @@ def find(*programs: str) -> str:
     """Find the first of these programs; skips, and says where to get them, unless all are there."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
-        packages = sorted({"docker.io" if name.startswith("docker") else name for name in programs})
+        packages = sorted({_PACKAGES.get(name, name) for name in programs})
         pytest.skip(f"needs {' and '.join(missing)}: apt-get install {' '.join(packages)}")
     return programs[0]
 

@@ -18,7 +18,7 @@ from onggi.base.errors import (
     Unauthorized,
     Unavailable,
 )
-from onggi.host.http_client import Client
+from onggi.host.http_client import ATTEMPTS, Client
 from onggi.registry import client as module
 from onggi.registry import uploading
 from onggi.registry.auth import Authentication
@@ -369,6 +369,13 @@ def test_an_upload_that_never_works_is_given_up_and_cleared_away(
         send(here)
     assert len(registry.lines(method)) == uploading.FAILURES + 1
     assert registry.uploads == {}
+
+
+def test_an_upload_that_cannot_begin_is_not_begun_for_ever(registry: Registry, here: Repository) -> None:
+    registry.fault("POST", "", status(503))
+    with pytest.raises(Unavailable):
+        send(here)
+    assert len(registry.asked) == ATTEMPTS
 
 
 @pytest.mark.usefixtures("sizes")

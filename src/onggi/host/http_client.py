@@ -55,6 +55,10 @@ class NoTls(Unavailable):
     """Somebody answers there, but TLS is not what they speak."""
 
 
+class Broken(Unavailable):
+    """The connection ended in the middle; another may do better."""
+
+
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """Authorities beside the host's; who we are and `insecure` hold at the server called `name` only."""
 
@@ -130,7 +134,7 @@ class Response:
         return plain(f"{self.status} {self._response.reason or ''}")
 
     def stream(self, chunk_bytes: int = CHUNK) -> Iterator[bytes]:
-        """Give the body as it comes. Raises Unavailable if it breaks off, Cancelled after `Client.stop`."""
+        """Give the body as it comes. Raises Broken if it breaks off, Cancelled after `Client.stop`."""
         import urllib3
 
         try:
@@ -139,7 +143,7 @@ class Response:
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._client.check()
-            raise Unavailable(f"{shown(self.url)}: the connection broke: {explain(error)}") from None
+            raise Broken(f"{shown(self.url)}: the connection broke: {explain(error)}") from None
         self._client.check()  # what was stopped looks like an end
 
     def read(self, max_bytes: int, what: str) -> bytes:
@@ -269,9 +273,7 @@ class Client:
             self.check()
             try:
                 response = self._once(url, request)
-            except (Unreachable, NoTls):
-                raise
-            except Unavailable:
+            except Broken:
                 if attempt == attempts:
                     raise
                 self.wait(attempt)
@@ -324,7 +326,7 @@ class Client:
             raise Unreachable(f"{shown(url)} cannot be reached: {explain(error)}") from None
         except (exceptions.HTTPError, OSError, ValueError) as error:
             self.check()
-            raise Unavailable(f"{shown(url)} cannot be asked: {explain(error)}") from None
+            raise Broken(f"{shown(url)} cannot be asked: {explain(error)}") from None
         response = Response(self, url, answer, reusable=body is None or answer.status < 400)
         if self._stopped.is_set():
             response.close()

@@ -212,6 +212,8 @@ class Repository:
         """Remove a manifest by its digest, or a tag."""
         what = f"manifest for {self._ref(reference)}"
         with self._send(_DELETE, "DELETE", f"manifests/{_checked(reference)}") as response:
+            if response.status in (400, 405) and not _is_digest(reference):
+                raise NotSupported(f"{what}: this registry removes manifests by digest only, not tags")
             if response.status not in (200, 202, 204):
                 raise refusal(response, self.name, what, pushing=True)
 

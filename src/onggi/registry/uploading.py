@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from onggi.base.errors import Corrupt, FailedPrecondition, OnggiError, Unavailable
-from onggi.host.http_client import Body, Response, Unreachable
+from onggi.host.http_client import Body, Response
 from onggi.spec.challenge import parse_upload_range
 from onggi.spec.digest import Digest
 
@@ -61,10 +61,10 @@ class Upload:
             while True:
                 try:
                     return self._go_on()
-                except Unavailable as error:
+                except Unavailable:
                     failures = failures + 1 if self._best <= reached else 1
                     reached = self._best
-                    if failures > FAILURES or (isinstance(error, Unreachable) and not self._url):
+                    if failures > FAILURES or not self._url:  # to begin was tried often enough
                         raise
                 self._repository.wait(failures)
                 with suppress(Unavailable):
