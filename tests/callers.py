@@ -1,6 +1,14 @@
 """A caller for tests of commands: it keeps what is printed."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from onggi.cli.app import State, run_command
+from onggi.cli.caller import Caller
+from onggi.cli.main import cli
 
 
 class FakeCaller:
@@ -24,3 +32,19 @@ class FakeCaller:
 
     def only_in_process(self) -> None:
         """We are."""
+
+
+class Commands:
+    """Runs command lines of a user who has a home and no engine; `err` is what the last one said on stderr."""
+
+    def __init__(self, home: Path) -> None:
+        """Use this home."""
+        self.home, self.err = home, ""
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run one command line, which ends with `code`; gives what it printed."""
+        caller = FakeCaller({"HOME": str(self.home)})
+        state = State(cast(Caller, caller), lambda _root: pytest.fail("no engine is needed"))
+        assert run_command(cli, list(words), state) == code, caller.stdout + caller.stderr
+        self.err = caller.stderr
+        return caller.stdout

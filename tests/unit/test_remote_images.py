@@ -3,31 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from onggi.cli.app import State, run_command
-from onggi.cli.caller import Caller
-from onggi.cli.main import cli
-from tests.callers import FakeCaller
+from tests.callers import Commands
 from tests.registry_server import Registry, answer, corrupt, status
 from tests.served_images import serve_image, serve_index, serve_referrer
 
 
-class Session:
+class Session(Commands):
     """A user with a registry; no engine is ever asked for."""
 
     def __init__(self, registry: Registry, home: Path) -> None:
-        self.registry, self.home = registry, home
-        self.err = ""
-
-    def run(self, *words: str, code: int = 0) -> str:
-        caller = FakeCaller({"HOME": str(self.home)})
-        state = State(cast(Caller, caller), lambda _root: pytest.fail("no engine is needed"))
-        assert run_command(cli, list(words), state) == code, caller.stderr
-        self.err = caller.stderr
-        return caller.stdout
+        super().__init__(home)
+        self.registry = registry
 
     def inspect(self, name: str, *words: str) -> Any:
         (document,) = json.loads(self.run("image", "inspect", "--remote", *words, f"{self.registry.host}/{name}"))

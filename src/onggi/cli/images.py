@@ -9,6 +9,7 @@ import click
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.completion import CONTAINER, IMAGE
+from onggi.cli.image_copy import copy
 from onggi.cli.image_showing import history, images, inspect
 from onggi.cli.render import each
 
@@ -29,6 +30,7 @@ def register(cli: Group) -> None:
         (load, "load"),
         (import_, "import"),
         (inspect, "inspect"),
+        (copy, "cp"),
     ):
         group.add_command(command, name)
     cli.add_command(group)
