@@ -158,6 +158,12 @@ def test_the_ignore_file_counts(site: Site) -> None:
     assert not site.is_served()
 
 
+def test_a_large_ignore_file_is_not_followed(site: Site) -> None:
+    site.write(".dockerignore", "none\n" + "#\n" * 5000)
+    site.build(warm=False)
+    assert not site.is_served()
+
+
 def test_what_was_pruned_is_built_again(site: Site) -> None:
     assert site.is_served()
     site.home.ok("builder", "prune", "-a", "-f")
@@ -233,6 +239,17 @@ def test_relative_paths_and_environment_are_the_callers(site: Site) -> None:
     assert site.ask(*flags, env=environment("second")).returncode == LOST
 
 
+def test_only_what_was_built_whole_before_is_followed(site: Site) -> None:
+    """That Dockerfile's arguments, too, may make it something that does not end."""
+    for flags in (("--label", "x=y"), ("--build-arg", "UNUSED=1"), ("--target", "last"), ("--build-context", "m=sub")):
+        site.write("Dockerfile", STEPS.replace(IMAGE, f"{IMAGE} AS last"))
+        site.build(warm=False)
+        assert site.is_served()
+        assert not site.is_served(*flags), flags
+        site.build(*flags, warm=False)
+        assert site.is_served(*flags), flags
+
+
 def test_too_large_a_context_is_not_looked_through(site: Site) -> None:
     large = site.directory / "sub" / "large"
     with large.open("wb") as file:
@@ -247,6 +264,19 @@ def test_too_large_a_context_is_not_looked_through(site: Site) -> None:
     site.write(".dockerignore", "sub/1*\n")
     assert site.build().returncode == 0
     assert not site.is_served()  # what is left out is looked at too
+
+
+@pytest.mark.parametrize(
+    "copy", ["COPY --from=made /d /d", "RUN --mount=type=bind,from=made,target=/m true", "COPY --from=made /d/1?0 /"]
+)
+def test_files_of_other_stages_count_too(site: Site, copy: str) -> None:
+    made = f"FROM {IMAGE} AS made\nRUN mkdir /d && cd /d && touch $(seq 1100)\nFROM {IMAGE}\n"
+    site.write("Dockerfile", f"{made}{copy}\n")
+    assert site.build().returncode == 0
+    assert not site.is_served()
+    site.write("Dockerfile", f"{made}COPY --from=made /d/1 /\n")
+    assert site.build().returncode == 0
+    assert site.is_served()
 
 
 def test_a_dockerfile_that_becomes_large_is_not_followed(site: Site) -> None:

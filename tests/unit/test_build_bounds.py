@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onggi.build.bounds import Bounds, NotCached, is_small
-from onggi.host.selecting import choose, find_matches
+from onggi.build.digests import BoundedDigests
+from onggi.host.selecting import Item, choose, find_matches
 from onggi.host.tree import is_magic
 from onggi.store.build_cache import BuildCache
 from tests.stores import Store
@@ -68,6 +70,21 @@ def test_the_last_builds_that_came_out_whole_are_remembered(tmp_path: Path) -> N
         assert not cache.was_whole("43")
         cache.forget([])  # nothing is cached: nothing of this is wanted any more
         assert not cache.was_whole("299")
+
+
+def test_digests_are_those_of_this_very_state_of_a_file(tmp_path: Path) -> None:
+    item = Item(source=b"f", name=b"", mode=0o100644, uid=0, gid=0, size=3, mtime_ns=4, ctime_ns=5, device=1, inode=2)
+    with Store(tmp_path) as store:
+        cache = BuildCache(store.root)
+        cache.put_digests([(1, 2, 3, 4, 5, b"digest")])
+        digests = BoundedDigests(cache, 0, Bounds(read_bytes=3))
+        assert digests.get(item) == b"digest"
+        for changed in ({"size": 2}, {"mtime_ns": 9}, {"ctime_ns": 9}, {"inode": 9}, {"device": 9}):
+            digests = BoundedDigests(cache, 0, Bounds(read_bytes=3))
+            other = msgspec.structs.replace(item, **changed)
+            assert digests.get(other) is None
+            with pytest.raises(NotCached):
+                BoundedDigests(cache, 0, Bounds(read_bytes=1)).get(other)
 
 
 def test_links_that_each_process_sees_otherwise(tmp_path: Path) -> None:
