@@ -19,8 +19,9 @@ PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 
 
 def tar_of(files: Files) -> bytes:
-    """Make a layer's tar."""
-    return b"".join(member(name.encode(), b"0", data) for name, data in files.items()) + END
+    """Make a layer's tar; what is beneath bin/ can be executed."""
+    modes = {name: 0o755 if name.startswith("bin/") else 0o644 for name in files}
+    return b"".join(member(name.encode(), b"0", data, mode=modes[name]) for name, data in files.items()) + END
 
 
 def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:

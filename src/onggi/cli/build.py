@@ -34,6 +34,7 @@ def register(cli: Group) -> None:
 @click.option("--target", default=None, help="Stage to build")
 @click.option("--label", "labels", multiple=True, help="Label of the image, NAME=VALUE")
 @click.option("--no-cache", is_flag=True, help="Run every step")
+@click.option("--pull", is_flag=True, help="Pull base images even if they are here")
 @click.option("--network", default="default", help="Network of RUN: default, none or host")
 @click.option("--add-host", "hosts", multiple=True, help="Line of /etc/hosts for RUN, NAME:IP")
 @click.option(
@@ -87,6 +88,7 @@ def _may_be_served(options: dict[str, Any], state: State) -> bool:
         or options["dockerfile"] == "-"
         or options["iidfile"]
         or options["no_cache"]
+        or options["pull"]
         or (drawn and not options["quiet"])
     )
 
@@ -128,6 +130,7 @@ def _request(options: dict[str, Any], state: State) -> "BuildRequest":
         contexts=dict(_context(entry, caller.cwd) for entry in options["contexts"]),
         platform=options["platform"],
         no_cache=options["no_cache"],
+        pull=options["pull"],
         host_certs=wants_host_certs(options, caller),
     )
 

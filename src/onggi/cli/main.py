@@ -15,7 +15,7 @@ from onggi.engine.assemble import Engine
 
 _MODULES: Final = (
     *("containers", "images", "volumes", "build", "bootstrap", "system"),
-    *("events", "disk_usage", "pruning", "completion", "registry_login"),
+    *("pull", "events", "disk_usage", "pruning", "completion", "registry_login"),
 )
 _QUICK: Final = {
     "build": "build.build",

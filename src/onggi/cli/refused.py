@@ -94,8 +94,6 @@ _CREATE: Final = (
     *_values(_ADDRESSES, "--ip", "--ip6", "--link-local-ip", "--mac-address"),
     *_values(_NAMES, "--link", "--network-alias", "--net-alias"),
     *_values("kernels since 5.11 have no limit of kernel memory alone; use --memory", "--kernel-memory"),
-    *_values(_PLATFORM, "--platform", harmless=_is_ours),
-    *_values(_REGISTRIES, "--pull", harmless=_one_of("missing", "never")),
     *_values(_RESTART, "--restart", harmless=_one_of("no", "")),
     *_values("containers are started by Onggi's own launcher; --isolation chooses the wall", "--runtime"),
     *_values(f"quotas for root file systems are {_LATER}", "--storage-opt"),
@@ -106,8 +104,8 @@ _CREATE: Final = (
     ),
     *_values(f"drivers of volumes are {_LATER}", "--volume-driver", harmless=_one_of("local", "")),
     *_flags(f"the Docker API is {_LATER}", "--use-api-socket"),
-    # Nothing is pulled, no image is signed, and no health check runs.
-    *_flags("", "-q --quiet", "--disable-content-trust", "--no-healthcheck"),
+    # No image is signed, and no health check runs.
+    *_flags("", "--disable-content-trust", "--no-healthcheck"),
 )
 _TAR: Final = (*_values(_CHANGE, "-c --change"), *_values(_PLATFORM, "--platform", harmless=_is_ours))
 
@@ -151,7 +149,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
         *_values(f"running single stages anew is {_LATER}; --no-cache runs all", "--no-cache-filter"),
         *_values(f"other outputs are {_LATER}; `onggi save` and `onggi export` write archives", "-o --output"),
         *_values(f"secrets and agents for build steps are {_LATER}", "--secret", "--ssh"),
-        *_flags(_REGISTRIES, "--pull", "--push"),
+        *_flags("`onggi push` sends an image that was built", "--push"),
         *_flags(f"squashing is {_LATER}; a last stage with COPY --from= has one layer", "--squash"),
         # There is no daemon to send the context to, and steps leave no containers.
         *_flags("", "--compress", "--force-rm", "--rm", "--load", "--disable-content-trust"),
@@ -161,7 +159,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
 
 _ORCHESTRATION: Final = f"swarms are {_LATER}"
 COMMANDS: Final = {
-    **dict.fromkeys(("pull", "push", "search", "manifest", "trust"), _REGISTRIES),
+    **dict.fromkeys(("push", "search", "manifest", "trust"), _REGISTRIES),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _ORCHESTRATION),
     "network": f"networks of one's own are {_LATER}: there are bridge, none, host and container:NAME",
     "buildx": "Onggi builds by itself: `onggi build`, `onggi builder`",

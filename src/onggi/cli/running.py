@@ -65,6 +65,7 @@ def run(state: State, /, **options: Any) -> int:
             explain_plan(state.engine.containers.explain(request, facts=caller.facts(state.engine.system.facts)))
         )
         return 0
+    _have_image(request, options, state)
     containers = state.engine.containers
     container = containers.create(request, name=options["name"])
     _warn(request, state)
@@ -87,6 +88,23 @@ def run(state: State, /, **options: Any) -> int:
                 containers.remove(container.id, force=True, volumes=True)
         raise
     return spawner.carry()
+
+
+def _have_image(request: ContainerRequest, options: dict[str, Any], state: State) -> None:
+    """Pull an image that is not here, or always if that is asked for."""
+    policy, platform = options["pull"] or "missing", options["platform"]
+    if request.rootfs:
+        return
+    if policy == "missing" and platform is None:
+        try:  # the usual case does without what pulls
+            state.engine.images.resolve(request.image)
+        except NotFound:
+            pass
+        else:
+            return
+    from onggi.cli.pull import have_image
+
+    have_image(state, request.image, policy, platform=platform, quiet=options["quiet"])
 
 
 def _streams(names: tuple[str, ...], interactive: bool) -> int:
@@ -137,6 +155,7 @@ def _write_cidfile(path: str | None, id: str, state: State) -> None:
 def create(state: State, /, **options: Any) -> int:
     """Create a container without starting it."""
     request = make_request(options["image"], options["command"], options, state.caller, attached=options["interactive"])
+    _have_image(request, options, state)
     container = state.engine.containers.create(request, name=options["name"])
     _warn(request, state)
     _write_cidfile(options["cidfile"], container.id, state)

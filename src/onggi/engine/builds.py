@@ -6,18 +6,19 @@ the build is, is computed by build/graph.py, and done by build/solver.py.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from onggi.base.errors import InvalidArgument, NotFound
+from onggi.base.errors import InvalidArgument, NotFound, OnggiError
 from onggi.base.units import format_time, parse_time
 from onggi.build import bounds
 from onggi.build.bounds import Bounds, NotCached
 from onggi.build.cachekey import hash_words
 from onggi.build.digests import BoundedDigests, RememberedDigests
 from onggi.build.dockerfile.parser import parse_dockerfile
-from onggi.build.events import Note, Tell
+from onggi.build.events import Note, StepDone, StepOutput, StepStarted, Tell
 from onggi.build.graph import EPOCH, BaseImage, Graph, Options, StagePlan, plan_graph
 from onggi.build.ignore import Ignore, parse_ignore
 from onggi.build.roots import Context as Tree
@@ -37,6 +38,7 @@ from onggi.store.leases import Lease
 
 if TYPE_CHECKING:
     from onggi.engine.running_steps import StepRunner
+    from onggi.registry.progress import Event as TransferEvent
     from onggi.store.layers import Layer
     from onggi.store.tar.decompress import Source
 
@@ -49,7 +51,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `context` is a directory of the host; `archive` a tar of one instead. `dockerfile` is a
     path, absolute or in the context; `text` the Dockerfile itself. `contexts` gives
-    further ones by name: a directory or an image.
+    further ones by name: a directory or an image. `pull` fetches base images even if
+    they are here.
     """
 
     context: str | None = None
@@ -65,6 +68,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     contexts: Mapping[str, str] = {}
     platform: str | None = None
     no_cache: bool = False
+    pull: bool = False
     epoch: int | None = None
     host_certs: bool = False
 
@@ -80,7 +84,8 @@ class Builds:
     def build(self, request: BuildRequest, tell: Tell, *, cached_only: bool = False) -> Image:
         """Build an image. Raises StepFailed (with a way to look inside), InvalidArgument, NotFound, Cancelled.
 
-        `cached_only` answers from the cache, or raises NotCached (or one of the others) and has changed nothing.
+        Base images that are not here are pulled. `cached_only` answers from the cache, or
+        raises NotCached (or one of the others) and has changed nothing.
         """
         context = self._context
         references = [parse_reference(tag).with_default_tag() for tag in request.tags]
@@ -113,7 +118,8 @@ class Builds:
                 epoch=epoch,
                 name=name,
             )
-            graph = plan_graph(dockerfile, options, self._resolver(request))
+            pull = None if cached_only else partial(self._pull, host=host, tell=tell)
+            graph = plan_graph(dockerfile, options, self._resolver(request, pull))
             if graph.unused:
                 names = " ".join(graph.unused)
                 tell(Note(text=f"[Warning] One or more build-args [{names}] were not consumed"))
@@ -209,11 +215,23 @@ class Builds:
         except NotFound:
             return None
 
-    def _resolver(self, request: BuildRequest) -> Callable[[str, Platform], BaseImage]:
+    def _resolver(
+        self, request: BuildRequest, pull: "Callable[[str, Platform], None] | None"
+    ) -> Callable[[str, Platform], BaseImage]:
+        fresh: set[str] = set()
+
         def resolve(name: str, platform: Platform) -> BaseImage:
-            del platform  # without registries an image is here or not
             wanted = request.contexts.get(name, name).removeprefix("docker-image://")
-            image = self._images.resolve(wanted)
+            if request.pull and pull is not None and wanted not in fresh:
+                pull(wanted, platform)
+                fresh.add(wanted)
+            try:
+                image = self._images.resolve(wanted)
+            except NotFound:
+                if pull is None:
+                    raise
+                pull(wanted, platform)
+                image = self._images.resolve(wanted)
             raw = self._images.raw_config(image)
             return BaseImage(
                 name=wanted,
@@ -224,6 +242,30 @@ class Builds:
             )
 
         return resolve
+
+    def _pull(self, name: str, platform: Platform, *, host: Platform, tell: Tell) -> None:
+        """Pull a base image, as a step of its own."""
+        from onggi.registry.progress import BlobProgress, State
+
+        clock = self._context.root.clock_ns
+        step, title, started = f"pull {name}", f"[internal] pull {name}", clock()
+        tell(StepStarted(step=step, title=title, at_ns=started))
+
+        def told(event: "TransferEvent") -> None:
+            if isinstance(event, BlobProgress) and event.state in (State.READY, State.HERE, State.SHARED):
+                line = f"{event.blob.partition(':')[2][:12]} {event.state.value} {event.total} bytes\n"
+                tell(StepOutput(step=step, stream=1, data=line.encode()))
+
+        error = ""
+        try:
+            wanted = None if platform == host else str(platform)
+            self._images.pull(name, platform=wanted, tell=told)
+        except OnggiError as refusal:
+            error = str(refusal)
+            raise
+        finally:
+            now = clock()
+            tell(StepDone(step=step, title=title, at_ns=now, duration_ns=now - started, error=error))
 
     # -- solving and what comes of it --------------------------------------------------------------
 

@@ -54,9 +54,7 @@ class Images:
             if parse_reference(ref).with_default_tag().familiar == f"{HELLO}:latest":
                 return self._add_hello()
             name = parse_reference(ref).with_default_tag().familiar
-            raise NotFound(
-                f"Unable to find image '{name}' locally; this version of Onggi has no registries yet: {_advice(name)}"
-            ) from None
+            raise NotFound(f"No such image: {name}; `onggi pull {name}` fetches one, {_advice(name)}") from None
 
     def defaults(self, id: str) -> ContainerConfig:
         """Give what an image says on how to run it. Raises NotFound."""
@@ -73,6 +71,14 @@ class Images:
     def get(self, ref: str) -> Image:
         """Find an image that is here. Raises NotFound."""
         return self._context.images.resolve(ref)
+
+    def fits(self, image: Image, platform: str | None) -> bool:
+        """Tell whether an image is for this platform; any is for None."""
+        from onggi.spec.platform import best_match, parse_platform
+
+        config = self._context.images.config(image.id)
+        actual = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+        return platform is None or best_match(parse_platform(platform, self._platform()), [actual]) is not None
 
     def raw_config(self, image: Image) -> bytes:
         """Give an image's config as it is stored."""
@@ -171,11 +177,13 @@ class Images:
         context = self._context
         image = context.images.resolve(ref)
         reference = self._reference_of(ref, image)
-        if reference is not None and len(image.references) > 1:
-            context.images.untag(reference)
-            context.journal.image(image.id, "untag")
-            return (reference.familiar,), None
-        if reference is None and len(image.references) > 1 and not force:
+        known = [parse_reference(name) for name in image.references]
+        if reference is not None and (gone := _going_with(reference, known)) != known:
+            for name in gone:
+                context.images.untag(name)
+                context.journal.image(image.id, "untag")
+            return tuple(name.familiar for name in gone), None
+        if reference is None and not _is_single(known) and not force:
             raise Conflict(
                 f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - "
                 "image is referenced in multiple repositories"
@@ -245,6 +253,19 @@ class Images:
             return context.images.create(
                 print_image_config(config), [layer.id], references=[parse_reference(HELLO)], lease=lease
             )
+
+
+def _going_with(reference: Reference, known: Sequence[Reference]) -> Sequence[Reference]:
+    """Give a name and, if it is the last tag of its repository, the digests that were pulled there."""
+    tags = [name for name in known if name.name == reference.name and name.tag]
+    if reference.digest is not None or len(tags) > 1:
+        return [name for name in known if name == reference]
+    return [name for name in known if name.name == reference.name]
+
+
+def _is_single(known: Sequence[Reference]) -> bool:
+    """Tell whether an image has one tag at most, and all its names are of one repository."""
+    return len({name.name for name in known}) <= 1 and sum(name.tag is not None for name in known) <= 1
 
 
 def _advice(name: str) -> str:

@@ -62,7 +62,7 @@ class Registries:
 
     def _own_endpoints(self, host: str) -> tuple[Endpoint, ...]:
         every = find_endpoints(self._config, Reference(domain=host, path="login"))
-        own = tuple(endpoint for endpoint in every if endpoint.host == host and not endpoint.namespace)
+        own = tuple(endpoint for endpoint in every if endpoint.host == host.lower() and not endpoint.namespace)
         if not own:
             raise FailedPrecondition(f"{host} is configured to be at {every[-1].host}; log in there")
         return own
