@@ -170,9 +170,10 @@ def test_a_token_goes_to_the_endpoint_that_asked_for_it(registry: Registry, clie
     assert all("authorization" not in asked.headers for asked in other.asked)
 
 
-def test_another_server_is_not_answered(registry: Registry, client: Client) -> None:
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_another_server_is_not_answered(registry: Registry, client: Client, auth: str) -> None:
     """A 401 after a redirect is that server's, which has no business with our credentials."""
-    with Registry(auth="basic") as other:
+    with Registry(auth=auth) as other:
         registry.fault("GET", "/manifests/", redirect(f"{other.url}/v2/a/b/manifests/latest"))
         with pytest.raises(OnggiError):
             repository(registry, client, POTTER).manifest("latest")

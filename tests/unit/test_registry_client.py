@@ -18,7 +18,7 @@ from onggi.base.errors import (
     Unauthorized,
     Unavailable,
 )
-from onggi.host.http_client import ATTEMPTS, Client
+from onggi.host.http_client import ATTEMPTS, Broken, Client
 from onggi.registry import client as module
 from onggi.registry import uploading
 from onggi.registry.auth import Authentication
@@ -253,6 +253,16 @@ def test_a_cut_gives_what_came_and_an_error(registry: Registry, here: Repository
         assert b"".join(next(chunks) for _ in range(10)) == DATA[:1000]
         with pytest.raises(Unavailable, match="the connection broke"):
             next(chunks)
+
+
+def test_an_early_end_without_a_length_is_a_cut(registry: Registry, here: Repository) -> None:
+    def early(call: Call) -> None:
+        call.close()
+        call.write(b"HTTP/1.1 200 OK\r\n\r\n" + DATA[:1000])
+
+    registry.fault("GET", "", early)
+    with pytest.raises(Broken, match="the connection broke after 1000 of 2048 bytes"):
+        fetch(here, registry.add_blob(NAME, DATA), size=len(DATA))
 
 
 def test_blobs_that_are_there_or_not(registry: Registry, here: Repository) -> None:
@@ -568,6 +578,32 @@ def test_referrers(registry: Registry, here: Repository, api: bool) -> None:
     assert [entry.digest for entry in here.referrers(subject)] == [entry["digest"] for entry in entries]
     (one,) = here.referrers(subject, "application/x-b")
     assert one.artifact_type == "application/x-b"
+
+
+@pytest.mark.parametrize("api", [True, False])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_what_is_pushed_is_found_by_its_subject(
+    registry: Registry, here: Repository, api: bool, algorithm: str
+) -> None:
+    registry.referrers_api = api
+    subject = registry.add_manifest(NAME, "", MANIFEST, algorithm=algorithm)
+    about = {"mediaType": media.OCI_MANIFEST, "digest": subject, "size": 1}
+    one = {**MANIFEST, "artifactType": "application/x-a", "subject": about, "annotations": {"a": "b"}}
+    two = {**MANIFEST, "config": {"mediaType": "application/x-b"}, "subject": about}
+    digests = [
+        here.put_manifest(f"v{number}", json.dumps(document).encode(), media.OCI_MANIFEST)
+        for number, document in enumerate((one, two, one))
+    ]
+    found = here.referrers(subject)
+    assert [entry.digest for entry in found] == digests[:2]
+    assert [entry.artifact_type for entry in found] == ["application/x-a", "application/x-b"]
+    assert (referrers_tag(subject) in registry.tags[NAME]) == (not api)
+    if not api:
+        assert found[0].annotations == {"a": "b"}
+
+
+def test_tags_of_referrers_are_tags() -> None:
+    assert referrers_tag(Digest.of(b"", "sha512")) == f"sha512-{Digest.of(b'', 'sha512').hex[:64]}"
 
 
 def test_a_mirror_is_told_whose_it_is(registry: Registry, client: Client) -> None:

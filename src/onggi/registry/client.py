@@ -12,11 +12,11 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from onggi.base.errors import Corrupt, InvalidArgument, NotFound, NotSupported, OnggiError
-from onggi.host.http_client import ATTEMPTS, CHUNK, Body, Client, Response, origin, redirected, shown
+from onggi.host.http_client import ATTEMPTS, CHUNK, Body, Broken, Client, Response, origin, redirected, shown
 from onggi.spec import media
 from onggi.spec.challenge import parse_content_range, parse_next_page
 from onggi.spec.digest import Digest, digest_problem
-from onggi.spec.image import MAX_MANIFEST_BYTES, Descriptor, Index, parse_manifest
+from onggi.spec.image import MAX_MANIFEST_BYTES, Descriptor, Index, parse_manifest, print_manifest
 from onggi.spec.json import json_decoder, parse_json
 from onggi.spec.reference import Reference, check_tag
 from onggi.spec.registry import Endpoint
@@ -43,8 +43,16 @@ class _Kind(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str = ""
 
 
+class _Referring(msgspec.Struct, frozen=True, rename="camel"):
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+    config: _Kind | None = None
+    annotations: dict[str, str] | None = None
+
+
 _TAGS: Final = json_decoder(_Tags)
 _KIND: Final = json_decoder(_Kind)
+_REFERRING: Final = json_decoder(_Referring)
 
 
 class Blob:
@@ -56,7 +64,7 @@ class Blob:
         self._response, self._what, self._length = response, what, length
 
     def stream(self, chunk_bytes: int = CHUNK) -> Iterator[bytes]:
-        """Give the bytes, never more than announced. Raises Unavailable if they break off, Corrupt, Cancelled."""
+        """Give the bytes, never more than announced. Raises Broken if they break off, Corrupt, Cancelled."""
         seen = 0
         for chunk in self._response.stream(chunk_bytes):
             seen += len(chunk)
@@ -64,7 +72,8 @@ class Blob:
                 raise Corrupt(f"{self._what}: the registry sends more than the {self._length} bytes that it may have")
             yield chunk
         if self._length is not None and seen < self._length:
-            raise Corrupt(f"{self._what}: the registry sent {seen} bytes instead of {self._length}")
+            # Without Content-Length an early end looks like the end.
+            raise Broken(f"{self._what}: the connection broke after {seen} of {self._length} bytes")
 
 
 class Repository:
@@ -169,7 +178,7 @@ class Repository:
         Upload(self, digest, size, reader, sent).run(self._sessions.pop(digest, ""), chunk_bytes)
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
-        """Store a manifest or an index under a tag or its digest."""
+        """Store a manifest or an index under a tag or its digest, and where its subject is looked up from."""
         digest = Digest.of(data, Digest(reference).algorithm if _is_digest(reference) else "sha256")
         self._expect(digest, reference)
         headers = (("Content-Type", media_type),)
@@ -179,6 +188,9 @@ class Repository:
                 raise refusal(response, self.name, what, pushing=True)
             if (named := response.header("Docker-Content-Digest")) and named != digest and digest.algorithm in named:
                 raise Corrupt(f"{what}: the registry stored something else: {named[:200]} instead of {digest}")
+            listed = bool(response.header("OCI-Subject"))
+        if not listed:
+            self._list_referrer(data, media_type, digest, what)
         return digest
 
     def tags(self) -> list[str]:
@@ -246,6 +258,31 @@ class Repository:
         return Repository(self.endpoint, client, self._auth.through(client), name=self.name)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _list_referrer(self, data: bytes, media_type: str, digest: Digest, what: str) -> None:
+        """Where a registry has no referrers API, whoever pushes keeps the list, in a tag (distribution-spec)."""
+        try:
+            document = parse_json(data, _REFERRING, what, MAX_MANIFEST_BYTES)
+        except InvalidArgument:  # stored all the same: it refers to nothing that we can read
+            return
+        if document.subject is None:
+            return
+        tag = referrers_tag(document.subject.digest)
+        try:
+            others = _index(self.manifest(tag)[0], what).manifests
+        except NotFound:
+            others = ()
+        if any(other.digest == digest for other in others):
+            return
+        entry = Descriptor(
+            media_type=media_type,
+            digest=digest,
+            size=len(data),
+            annotations=document.annotations,
+            artifact_type=document.artifact_type or (document.config.media_type if document.config else None),
+        )
+        index = Index(schema_version=2, media_type=media.OCI_INDEX, manifests=(*others, entry))
+        self.put_manifest(tag, print_manifest(index), media.OCI_INDEX)
 
     def _send(
         self,
@@ -331,7 +368,7 @@ class Repository:
 
 def referrers_tag(digest: Digest) -> str:
     """Give the tag that lists what refers to `digest` where a registry has no referrers API."""
-    return f"{digest.algorithm}-{digest.hex}"[:128]
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
 
 
 def _index(data: bytes, what: str) -> Index:
