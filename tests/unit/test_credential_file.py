@@ -218,6 +218,12 @@ def test_any_auth_field_is_read_or_refused(auth: str) -> None:
     assert ":" not in username
 
 
+@pytest.mark.parametrize("auth", ["bWU6*cHc=", "bWU6 cHc=", "bWU6cHc", "bWU6cHc=="])
+def test_what_go_does_not_decode_is_not_decoded(auth: str) -> None:
+    with pytest.raises(InvalidArgument, match="not valid base64"):
+        decode_auth(auth)
+
+
 def test_bytes_that_are_no_text_survive() -> None:
     assert encode_auth(Credential(username="u", password=b"\xff".decode("utf-8", "surrogateescape"))) == "dTr/"
     assert decode_auth("dTr/")[1].encode("utf-8", "surrogateescape") == b"\xff"

@@ -113,6 +113,31 @@ def resolve(repository: Repository) -> object:
     return repository.resolve("1")
 
 
+@pytest.mark.parametrize("auth", ["", "bearer"])
+def test_what_is_public_needs_no_credentials_that_can_be_read(user: User, auth: str) -> None:
+    """Many a configuration names a helper that is long gone."""
+    write_broken(user)
+    with Registry(auth=auth) as registry:
+        user.configure(plain(registry))
+        registry.add_manifest("app", "1", {"schemaVersion": 2})
+        with user.registries() as registries:
+            registries.remote(registries.parse(f"{registry.host}/app:1")).do("pull", resolve)
+
+
+def test_who_is_refused_hears_why_no_credentials_were_found(user: User, registry: Registry) -> None:
+    write_broken(user)
+    with user.registries() as registries:
+        remote = registries.remote(registries.parse(f"{registry.host}/app:1"))
+        for _ in range(2):
+            with pytest.raises(Unauthorized, match=r"looking for one failed: error getting .*nonesuch"):
+                remote.do("pull", resolve)
+
+
+def write_broken(user: User) -> None:
+    user.config.parent.mkdir()
+    user.config.write_text('{"credsStore": "nonesuch"}')
+
+
 def test_a_mirror_gets_no_password_that_is_the_registrys(user: User, registry: Registry) -> None:
     with Registry(auth="basic") as mirror:
         user.configure(plain(registry, f'mirrors = ["http://{mirror.host}/v2"]\n'))

@@ -1,7 +1,5 @@
 """`login` and `logout`: who we are at a registry. Texts are Docker's (docker/cli's cli/command/registry)."""
 
-import os
-import pwd
 import re
 from typing import Final
 
@@ -12,7 +10,7 @@ from onggi.cli.app import Command, Group, State, pass_state
 from onggi.cli.caller import Caller
 from onggi.cli.options import flag, single
 from onggi.cli.prompting import ask, ask_secret, read_piped
-from onggi.cli.registries import registries_of
+from onggi.cli.registries import credentials_of, registries_of
 from onggi.registry.credential_file import HUB_KEY, key_of, registry_of
 from onggi.registry.credentials import Credentials
 from onggi.registry.login import Checker, log_in, log_in_again
@@ -37,19 +35,6 @@ def register(cli: Group) -> None:
     """Add them."""
     cli.add_command(login)
     cli.add_command(logout)
-
-
-def credentials_of(caller: Caller) -> Credentials:
-    """Give the credentials of the user who called."""
-    uid = os.geteuid()
-    return Credentials(caller.env, home=caller.env.get("HOME") or _home_of(uid), uid=uid)
-
-
-def _home_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        return "/"
 
 
 def log_in_user(

@@ -75,6 +75,7 @@ class Authentication:
         self._held: dict[tuple[str, tuple[str, ...]], _Held] = {}
         self._challenges: dict[str, Challenge] = {}
         self._found: dict[tuple[str, str], Credential | None] = {}
+        self._problems: dict[tuple[str, str], OnggiError] = {}
         self._lock = threading.RLock()
 
     def send(
@@ -112,19 +113,27 @@ class Authentication:
         try:
             challenges = parse_challenges(response.headers("WWW-Authenticate"))
             value = self._answer(endpoint, wanted, challenges, stale=given[0][1] if given else "")
+        except Unauthorized as error:
+            response.close()
+            raise self._problem(endpoint) or error from None
         except BaseException:
             response.close()
             raise
         if value is None:
             return response
         response.close()
-        return send(*fields, ("Authorization", value))
+        response = send(*fields, ("Authorization", value))
+        if response.status in (401, 403) and (problem := self._problem(endpoint)):
+            response.close()
+            raise problem
+        return response
 
     def through(self, client: Client) -> "Authentication":
         """Give the same tokens over another client."""
         other = Authentication(client, self._find, clock=self._clock)
         with self._lock:
-            other._held, other._challenges, other._found = dict(self._held), dict(self._challenges), dict(self._found)
+            other._held, other._challenges = dict(self._held), dict(self._challenges)
+            other._found, other._problems = dict(self._found), dict(self._problems)
         return other
 
     def _authorization(self, endpoint: Endpoint, scopes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -182,10 +191,18 @@ class Authentication:
         return held.value
 
     def _credential(self, endpoint: Endpoint) -> Credential | None:
+        """Look once. Where that fails we are nobody; who is refused then hears why, and most images are public."""
         key = (endpoint.host, endpoint.repository)
         if key not in self._found:
-            self._found[key] = self._find(*key)
+            try:
+                self._found[key] = self._find(*key)
+            except OnggiError as error:
+                self._found[key], self._problems[key] = None, error
         return self._found[key]
+
+    def _problem(self, endpoint: Endpoint) -> Unauthorized | None:
+        error = self._problems.get((endpoint.host, endpoint.repository))
+        return Unauthorized(f"{endpoint.host} wants a login, and looking for one failed: {error}") if error else None
 
 
 def check(client: Client, endpoint: Endpoint, credential: Credential) -> str:
