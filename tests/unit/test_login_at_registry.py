@@ -12,13 +12,8 @@ from onggi.base.errors import FailedPrecondition, Unauthorized
 from onggi.cli.app import State, run_command
 from onggi.cli.caller import Caller
 from onggi.cli.main import cli
-from onggi.host.config_files import ConfigFiles
-from onggi.host.http_client import Client
 from onggi.registry.access import Registries
-from onggi.registry.auth import Authentication
 from onggi.registry.client import Repository
-from onggi.registry.credentials import Credentials
-from onggi.registry.hosts import read_config, usual_paths
 from onggi.spec.registry import Credential
 from tests.callers import FakeCaller
 from tests.registry_server import IDENTITY, USER, Registry, status
@@ -50,10 +45,7 @@ class User:
 
     def registries(self) -> Registries:
         """Give what commands reach registries with."""
-        config = read_config(usual_paths(self.env["XDG_CONFIG_HOME"]), ConfigFiles())
-        credentials = Credentials(self.env, home=str(self.home), uid=4_000_000)
-        client = Client()
-        return Registries(config, client, Authentication(client, credentials.find))
+        return Registries.of(self.env, home=str(self.home), uid=4_000_000)
 
 
 def plain(registry: Registry, mirrors: str = "") -> str:
@@ -144,6 +136,12 @@ def test_a_mirror_gets_no_password_that_is_the_registrys(user: User, registry: R
         code, caller = user.onggi("login", "-u", NAME, "-p", PASSWORD, registry.host)
         assert code == 0, caller.stderr
         assert mirror.asked == []
+
+
+def test_on_this_machine_plain_http_will_do(user: User, registry: Registry) -> None:
+    user.configure("")
+    code, caller = user.onggi("login", "-u", NAME, "-p", PASSWORD, registry.host)
+    assert (code, caller.stdout) == (0, "Login Succeeded\n"), caller.stderr
 
 
 def test_a_registry_that_is_configured_to_be_elsewhere(user: User) -> None:

@@ -183,16 +183,26 @@ def test_another_server_is_not_answered(registry: Registry, client: Client, auth
             check(client, registry.endpoint("a/b"), POTTER)
 
 
-def test_credentials_are_looked_for_only_where_they_are_asked_for(client: Client) -> None:
+def test_credentials_that_cannot_be_had_are_missed_only_where_they_are_needed(client: Client) -> None:
+    looked = []
+
     def broken(*where: str) -> Credential | None:
+        looked.append(where)
         raise InvalidArgument("a credential helper that fails")
 
     with Registry() as registry:
         registry.add_manifest("a/b", "latest", MANIFEST)
-        Repository(registry.endpoint("a/b"), client, Authentication(client, broken)).manifest("latest")
+        there = Repository(registry.endpoint("a/b"), client, Authentication(client, broken))
+        there.manifest("latest")
+        assert looked == []
         registry.auth = "bearer"
-        with pytest.raises(InvalidArgument):
-            Repository(registry.endpoint("a/b"), client, Authentication(client, broken)).manifest("latest")
+        there.manifest("latest")
+        assert looked == [(registry.host, "a/b")]
+        registry.anonymous_pull = False
+        registry.tokens.clear()
+        with pytest.raises(Unauthorized, match="looking for one failed: a credential helper that fails"):
+            there.manifest("latest")
+        assert len(looked) == 1
 
 
 # -- where credentials go ----------------------------------------------------------------------------------------------
