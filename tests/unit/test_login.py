@@ -185,8 +185,8 @@ def test_what_is_no_password_from_a_pipe(session: Session, text: str, problem: s
         ("me", "", False, "password is empty"),
         (None, None, True, "the --password-stdin option requires --username to be set"),
         ("me", "x", True, "conflicting options: cannot specify both --password and --password-stdin"),
-        ("me", None, False, "Error: Cannot perform an interactive login from a non TTY device"),
-        (None, None, False, "Error: Cannot perform an interactive login from a non TTY device"),
+        ("me", None, False, "Cannot perform an interactive login from a non TTY device"),
+        (None, None, False, "Cannot perform an interactive login from a non TTY device"),
     ],
 )
 def test_flags_that_do_not_fit(
@@ -270,8 +270,8 @@ def test_for_docker_hub_it_is_said_where_an_account_is_to_be_had(session: Sessio
 @pytest.mark.parametrize(
     ("answers", "problem"),
     [
-        ({"Username": ""}, "Error: Non-null Username Required"),
-        ({"Username": "me", "Password": ""}, "Error: Password Required"),
+        ({"Username": ""}, "Non-null Username Required"),
+        ({"Username": "me", "Password": ""}, "Password Required"),
     ],
 )
 def test_nothing_typed(session: Session, terminal: Terminal, answers: dict[str, str], problem: str) -> None:

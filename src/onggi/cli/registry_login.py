@@ -28,7 +28,7 @@ _REGISTER: Final = (
     "If you don't have a Docker ID, head over to https://hub.docker.com/ to create one.\n"
 )
 _HOST: Final = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-_NO_TERMINAL: Final = "Error: Cannot perform an interactive login from a non TTY device"
+_NO_TERMINAL: Final = "Cannot perform an interactive login from a non TTY device"
 
 
 def register(cli: Group) -> None:
@@ -97,11 +97,11 @@ def _ask_user(caller: Caller, host: str, username: str, password: str, default: 
             caller.out(_REGISTER)
         username = ask(caller, f"Username ({default}): " if default else "Username: ") or default
         if not username:
-            raise InvalidArgument("Error: Non-null Username Required")
+            raise InvalidArgument("Non-null Username Required")
     if not password:
         password = ask_secret(caller, "Password: ")
         if not password:
-            raise InvalidArgument("Error: Password Required")
+            raise InvalidArgument("Password Required")
     return Credential(username=username, password=password)
 
 
