@@ -2,186 +2,29 @@
 
 import io
 import json
-import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
 
 import pytest
 
-from onggi.engine.archives import Loaded
-from onggi.engine.builds import BuildRequest
-from onggi.host.launcher import Launcher
-from tests.conftest import make_rootfs
-from tests.homes import IMAGE, Home, install, pack, read_tree
-from tests.peers import NO_NETWORK, Docker, Podman, ask, docker_in, find, podman_in
+from tests.homes import IMAGE, read_tree
+from tests.interop import (
+    DOCKERFILE,
+    NAME,
+    Site,
+    attributes,
+    exported,
+    image_there,
+    load,
+    run_there,
+    skopeo,
+    tree_here,
+    tree_there,
+    without_engines,
+)
+from tests.peers import Docker, Podman, find
 
 pytestmark = pytest.mark.root
-
-NAME: Final = "interop:1"
-CAPABILITY: Final = bytes.fromhex("01000002 00200000 00000000 00000000 00000000")
-"""security.capability of `setcap cap_net_raw=ep` (linux/capability.h, VFS_CAP_REVISION_2)."""
-
-DOCKERFILE: Final = f"""FROM {IMAGE}
-COPY files /srv
-RUN mkdir -p /data/old /data/sub /data/empty && echo old > /data/old/a && echo 1 > /data/gone && \\
-    ln /data/gone /data/linked && ln -s ../data/old /soft && ln -s /nowhere /dangling && \\
-    cp /bin/busybox /suid && chmod 6755 /suid && ln /suid /suid2 && mkdir -m 1777 /sticky && \\
-    mkfifo -m 640 /data/fifo && mknod -m 660 /data/null c 1 3 && mknod -m 600 /data/loop b 7 300 && \\
-    chown 70000:4000000 /data/linked && chown -h 100000:100000 /soft && chown 82:29 /data/fifo && \\
-    truncate -s 1M /data/sparse && echo end >> /data/sparse && touch "/data/a name with blanks" /data/옹기
-RUN rm /data/gone /etc/group && rm -r /data/old && mkdir -m 750 /data/old && echo new > /data/old/b && \\
-    rm -r /srv/directory && echo file > /srv/directory && ln /bin/busybox /bb && mv /data/sub /data/moved
-RUN echo last > /last
-ENV A=1 B="two words"
-LABEL one=1 org.opencontainers.image.title="An image"
-EXPOSE 80 53/udp
-WORKDIR /srv
-STOPSIGNAL SIGUSR1
-HEALTHCHECK --interval=30s CMD true
-ENTRYPOINT ["cat"]
-CMD ["/last", "/data/old/b"]
-"""
-
-# What engines put into a root file system is left out, and the times of the directories that it is in.
-TREE: Final = r"""
-cd /
-kept() {
-    find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run -o -name .dockerenv -o -path ./etc/hosts \
-        -o -path ./etc/hostname -o -path ./etc/resolv.conf -o -path ./etc/mtab \) -prune -o "$@"
-}
-kept ! -type d -exec stat -c '%N %F %a %u:%g %h %s %t:%T %Y' {} +
-kept -type d ! -path . ! -path ./etc -exec stat -c '%N %F %a %u:%g %Y' {} +
-kept -type f -exec sha256sum {} +
-"""
-MADE_BY_ENGINES: Final = ("proc", "sys", "dev", "run", ".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf",
-                          "etc/mtab")  # fmt: skip
-
-
-class Site(NamedTuple):
-    """An Onggi that has built an image, another that has nothing, the image in an archive, and its context."""
-
-    here: Home
-    there: Home
-    archive: Path
-    context: Path
-
-    @property
-    def diff_ids(self) -> list[str]:
-        """The DiffIDs of what was built."""
-        return [str(id) for id in self.here.engine.images.config(NAME).diff_ids]
-
-    @property
-    def id(self) -> str:
-        """The id of what was built."""
-        return str(self.here.engine.images.get(NAME).id)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher, busybox: Path) -> Iterator[Site]:
-    """Build the image."""
-    directory = tmp_path_factory.mktemp("interop")
-    base = pack(make_rootfs(directory / "rootfs", busybox), directory / "box.tar")
-    installed = install(directory / "installed", Path(launcher.program), launcher.build_id)
-    files = directory / "context" / "files"
-    (files / "directory").mkdir(parents=True)
-    (files / "directory" / "in").write_text("in\n")
-    (files / ("long" * 30)).write_text("long\n")
-    (files / "ping").write_text("#!/bin/sh\n")
-    (files / "ping").chmod(0o755)
-    os.setxattr(files / "ping", "security.capability", CAPABILITY)
-    os.setxattr(files / "ping", "user.of", b"us\0er")
-    os.utime(files / "ping", ns=(0, 1_500_000_000_123_456_789))
-    with (
-        Home(directory / "here", launcher, installed, base) as here,
-        Home(directory / "there", launcher, installed, base) as there,
-    ):
-        request = BuildRequest(context=str(files.parent), text=DOCKERFILE.encode(), tags=(NAME,), network="none")
-        here.engine.builds.build(request, lambda event: None)
-        archive = directory / "ours.tar"
-        here.ok("save", "-o", str(archive), NAME)
-        yield Site(here, there, archive, files.parent)
-        for home in (here, there):
-            home.assert_consistent()
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """Give a dockerd of our own."""
-    with docker_in(tmp_path_factory.mktemp("peer") / "docker", *NO_NETWORK) as docker:
-        yield docker
-
-
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """Give a podman of our own."""
-    with podman_in(tmp_path_factory.mktemp("peer") / "podman") as podman:
-        yield podman
-
-
-@pytest.fixture(params=["docker", "podman"])
-def peer(request: pytest.FixtureRequest) -> Docker | Podman:
-    """Give both, one after the other."""
-    found: Docker | Podman = request.getfixturevalue(request.param)
-    return found
-
-
-def load(home: Home, archive: Path) -> Loaded:
-    """Load an archive with one image."""
-    with archive.open("rb", buffering=0) as source:
-        (item,) = home.engine.images.load(source)
-    return item
-
-
-def tree_here(home: Home, image: str) -> list[str]:
-    """List the files that a container of Onggi sees."""
-    return sorted(home.ok("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", TREE).splitlines())
-
-
-def run_there(peer: Docker | Podman, *words: str) -> str:
-    """Run a container of a peer."""
-    # Podman would raise limits, which is not allowed everywhere.
-    options = ["--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-    return peer.run("run", "--rm", *options, *words).stdout.decode()
-
-
-def tree_there(peer: Docker | Podman, image: str) -> list[str]:
-    """List the files that a container of a peer sees."""
-    return sorted(run_there(peer, "--entrypoint", "sh", image, "-c", TREE).splitlines())
-
-
-def image_there(peer: Docker | Podman, name: str) -> dict[str, Any]:
-    """Describe an image as a peer does."""
-    (found,) = json.loads(peer.run("image", "inspect", name).stdout)
-    assert isinstance(found, dict)
-    return found
-
-
-def exported(peer: Docker | Podman, image: str) -> bytes:
-    """Export a container of a peer that never ran."""
-    id = peer.run("create", "--network", "none", image, "true").stdout.decode().strip()
-    try:
-        return peer.run("export", id).stdout
-    finally:
-        peer.run("rm", id)
-
-
-def attributes(tar: tarfile.TarFile, prefix: str = "") -> dict[str, dict[str, str]]:
-    """List the extended attributes in an archive, by name."""
-    found: dict[str, dict[str, str]] = {}
-    key = f"SCHILY.xattr.{prefix}"
-    for entry in tar:
-        if kept := {name: value for name, value in entry.pax_headers.items() if name.startswith(key)}:
-            found[entry.name.removeprefix("./").strip("/")] = kept
-    return found
-
-
-def without_engines(names: Any) -> list[str]:
-    """Leave out what engines add."""
-    plain = (name.removeprefix("./").strip("/") for name in names)
-    return sorted(name for name in plain if name and not name.startswith(MADE_BY_ENGINES))
-
 
 # -- ours with them ----------------------------------------------------------------------------------------------------
 
@@ -311,11 +154,6 @@ def test_exported_trees_are_imported_both_ways(site: Site, peer: Docker | Podman
 
 
 # -- skopeo ------------------------------------------------------------------------------------------------------------
-
-
-def skopeo(*words: str | Path) -> bytes:
-    """Run skopeo."""
-    return ask(find("skopeo"), "--insecure-policy", *words).stdout
 
 
 def untar(archive: Path, to: Path) -> Path:
