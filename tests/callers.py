@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -35,16 +35,19 @@ class FakeCaller:
 
 
 class Commands:
-    """Runs command lines of a user who has a home and no engine; `err` is what the last one said on stderr."""
+    """Runs command lines of a user who has a home; `err` is what the last one said on stderr.
 
-    def __init__(self, home: Path) -> None:
+    `engine` is what they get as one; without it, nobody may ask.
+    """
+
+    def __init__(self, home: Path, engine: Any = None) -> None:
         """Use this home."""
-        self.home, self.err = home, ""
+        self.home, self.engine, self.err = home, engine, ""
 
     def run(self, *words: str, code: int = 0) -> str:
         """Run one command line, which ends with `code`; gives what it printed."""
         caller = FakeCaller({"HOME": str(self.home)})
-        state = State(cast(Caller, caller), lambda _root: pytest.fail("no engine is needed"))
+        state = State(cast(Caller, caller), lambda _root: self.engine or pytest.fail("no engine is needed"))
         assert run_command(cli, list(words), state) == code, caller.stdout + caller.stderr
         self.err = caller.stderr
         return caller.stdout

@@ -159,7 +159,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
 
 _ORCHESTRATION: Final = f"swarms are {_LATER}"
 COMMANDS: Final = {
-    **dict.fromkeys(("push", "search", "manifest", "trust"), _REGISTRIES),
+    **dict.fromkeys(("push", "search", "trust"), _REGISTRIES),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _ORCHESTRATION),
     "network": f"networks of one's own are {_LATER}: there are bridge, none, host and container:NAME",
     "buildx": "Onggi builds by itself: `onggi build`, `onggi builder`",

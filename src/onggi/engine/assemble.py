@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from onggi.plan.facts import Facts
     from onggi.registry.access import Registries
     from onggi.spec.digest import DiffID
+    from onggi.store.manifest_lists import ManifestLists
 
 DEFAULT_RUN = "/run/onggi"
 
@@ -114,6 +115,14 @@ class Engine:
         from onggi.engine.builds import Builds
 
         return Builds(self._context, self.images)
+
+    @cached_property
+    def manifest_lists(self) -> "ManifestLists":
+        """Manifest lists that are being made."""
+        from onggi.store.manifest_lists import ManifestLists
+
+        root = self._context.root
+        return ManifestLists(root.place("manifests"), root.place("locks", "manifests"), self._context.files)
 
     @cached_property
     def pruning(self) -> "Pruning":

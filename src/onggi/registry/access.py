@@ -14,6 +14,7 @@ from .auth import Authentication, check
 from .credentials import Credentials
 from .hosts import RegistriesConfig, find_endpoints, read_config, usual_paths
 from .remote import Remote
+from .servers import without_trust
 
 
 class Registries:
@@ -43,9 +44,13 @@ class Registries:
         """Read a name as this caller means it: without a registry it is in the default one."""
         return self._config.parse_reference(text)
 
-    def remote(self, reference: Reference) -> Remote:
-        """Give the repository of a reference at all its endpoints. Raises PermissionDenied where it is blocked."""
-        return Remote.of(reference, find_endpoints(self._config, reference), self.client, self.auth)
+    def remote(self, reference: Reference, *, insecure: bool = False) -> Remote:
+        """Give the repository of a reference at all its endpoints. Raises PermissionDenied where it is blocked.
+
+        `insecure`: certificates are not verified, and plain HTTP does where there is no TLS.
+        """
+        endpoints = find_endpoints(self._config, reference)
+        return Remote.of(reference, without_trust(endpoints) if insecure else endpoints, self.client, self.auth)
 
     def check(self, host: str, credential: Credential) -> str:
         """Ask a registry itself, none of its mirrors, whether it knows us; gives its identity token or "".

@@ -6,6 +6,7 @@ A registry has any number of mirrors and the server itself, which is the last. W
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -74,6 +75,17 @@ def plan_endpoints(registry: Registry, reference: Reference) -> tuple[Endpoint, 
         raise PermissionDenied(f"{reference.name}: {registry.origin} blocks it; take `blocked` out there to allow it")
     servers = (*registry.mirrors, registry.server)
     return tuple(endpoint for server in servers for endpoint in _endpoints(server, reference))
+
+
+def without_trust(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Give the endpoints for somebody who needs no proof of who answers: any certificate, else plain HTTP."""
+    found: list[Endpoint] = []
+    for endpoint in (one for one in endpoints if not one.fallback):
+        found.append(msgspec.structs.replace(endpoint, insecure=True))
+        if endpoint.url.startswith("https:"):
+            plain = f"http:{endpoint.url.removeprefix('https:')}"
+            found.append(msgspec.structs.replace(found[-1], url=plain, fallback=True))
+    return tuple(found)
 
 
 def parse_url(text: str, origin: str) -> tuple[str, str, str]:

@@ -7,10 +7,11 @@
     snapshots/<key>/fs, work-*  upper directories: of containers, and of the layers made from them
     containers/<id>/            what a container keeps outside its root file system
     volumes/<name>/_data        volumes
+    manifests/<sha256>.json     manifest lists that are being made
     trash/                      renamed here, then unlinked
     downloads/<sha256>          indices and packages of distributions, verified; what is here is not fetched again
     locks/<area>                a LockTable per area: blobs layers snapshots containers ingest leases caches fillings;
-                                locks/volumes is one lock
+                                locks/volumes and locks/manifests are one lock each
     empty/{0,1}                 the lowers of overlays that would have too few
     reserve                     a mebibyte that a full disk leaves for the work of emptying it
 
