@@ -16,9 +16,10 @@ from onggi.cli.transfers import (
     choose_transfers,
 )
 from onggi.registry.progress import BlobProgress, Event, Note, State
+from onggi.spec.digest import Digest
 from tests.callers import FakeCaller
 
-A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+A, B = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
 EVENTS = (
     BlobProgress(blob=A, state=State.WAITING),
     BlobProgress(blob=B, state=State.WAITING),

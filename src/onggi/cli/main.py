@@ -15,7 +15,7 @@ from onggi.engine.assemble import Engine
 
 _MODULES: Final = (
     *("containers", "images", "volumes", "build", "bootstrap", "system"),
-    *("pull", "events", "disk_usage", "pruning", "completion", "registry_login"),
+    *("pull", "push", "events", "disk_usage", "pruning", "completion", "registry_login"),
     *("manifest",),
 )
 _QUICK: Final = {

@@ -129,6 +129,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
     "import": _TAR,
     "save": _values(_PLATFORM, "--platform", harmless=_is_ours),
     "load": _values(_PLATFORM, "--platform", harmless=_is_ours),
+    "push": _flags("", "--disable-content-trust"),
     "history": _values(_PLATFORM, "--platform", harmless=_is_ours),
     "build": (
         *_values(f"caches outside of this state root are {_LATER}", "--cache-from", "--cache-to"),
@@ -159,7 +160,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
 
 _ORCHESTRATION: Final = f"swarms are {_LATER}"
 COMMANDS: Final = {
-    **dict.fromkeys(("push", "search", "trust"), _REGISTRIES),
+    **dict.fromkeys(("search", "trust"), _REGISTRIES),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _ORCHESTRATION),
     "network": f"networks of one's own are {_LATER}: there are bridge, none, host and container:NAME",
     "buildx": "Onggi builds by itself: `onggi build`, `onggi builder`",

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
 from onggi.base.errors import InvalidArgument
 from onggi.base.units import human_size
 from onggi.cli.caller import Caller
 from onggi.cli.progress import printable
 from onggi.registry.progress import BlobProgress, Event, Note, State
+from onggi.spec.json import encode_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +81,7 @@ class JsonTransfers:
 
     def tell(self, event: Event) -> None:
         """Show one event."""
-        self._write(msgspec.json.encode(event).decode() + "\n")
+        self._write(encode_json(event).decode() + "\n")
 
     def finish(self) -> None:
         """Nothing is left to show."""

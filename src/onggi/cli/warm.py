@@ -13,7 +13,7 @@ _SERVED: Final = frozenset(
     {"run", "create", "start", "stop", "kill", "restart", "pause", "unpause", "rm", "ps", "logs", "exec", "attach",
      "inspect", "stats", "top", "port", "rename", "update", "images", "history", "container", "volume", "build"}
 )  # fmt: skip
-_WRITING: Final = frozenset({"load", "import", "commit", "image", "builder", "pull"})
+_WRITING: Final = frozenset({"load", "import", "commit", "image", "builder", "pull", "push"})
 """What is not served, but writes what an onggid flushes to disk when all is quiet."""
 
 _ENVIRONMENT: Final = {

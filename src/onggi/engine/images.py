@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from onggi.base.errors import Conflict, NotFound, OnggiError
+from onggi.base.errors import Conflict, InvalidArgument, NotFound, OnggiError
 from onggi.base.ids import ContainerID
 from onggi.bootstrap.names import KNOWN, parse_name
 from onggi.engine.context import Context
@@ -29,8 +29,10 @@ from onggi.store.layers import Layer
 if TYPE_CHECKING:
     from onggi.engine.archives import Loaded
     from onggi.engine.pulling import Pulled
+    from onggi.engine.pushing import Pushed
     from onggi.registry.access import Registries
     from onggi.registry.progress import Tell
+    from onggi.spec.media import Compression
     from onggi.store.tar.decompress import Source
     from onggi.store.tar.pack import Sink
 
@@ -149,6 +151,47 @@ class Images:
             )
         self._context.journal.image(pulled.image.id, "pull", name=reference.familiar)
         return pulled
+
+    def push(
+        self,
+        name: str,
+        *,
+        registries: "Registries | None" = None,
+        platform: str | None = None,
+        compression: "Compression | None" = None,
+        level: int | None = None,
+        tell: "Tell" = lambda event: None,
+    ) -> "Pushed":
+        """Send what a name stands for to its registry: `me/app`, `registry.example.com:5000/app:1`.
+
+        What was received goes out with the digest that it came with, an index whole if all of it
+        is here. `platform` such as `linux/arm64` sends that image alone. New layers are compressed
+        by zstd at level 3, for an image that came with Docker's manifest by gzip; `compression` and
+        `level` ask for something else, of all layers. `registries` and `tell` are as in `pull`.
+        Raises NotFound, InvalidArgument, Unauthorized, Unavailable, Cancelled.
+        """
+        from onggi.engine.pushing import Packing, push_image
+        from onggi.spec.platform import parse_platform
+
+        packing = Packing.of(compression, level)
+        wanted = None if platform is None else parse_platform(platform, self._platform())
+        with ExitStack() as stack:
+            known = registries or stack.enter_context(self._context.registries())
+            reference = known.parse(name)
+            if reference.digest is not None:
+                raise InvalidArgument("cannot push a digest reference")
+            if not self.tags(reference):
+                raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+            pushed = push_image(
+                self._context, known, reference.with_default_tag(), platform=wanted, packing=packing, tell=tell
+            )
+        self._context.journal.image(pushed.image, "push", name=pushed.reference.familiar)
+        return pushed
+
+    def tags(self, repository: Reference) -> "Sequence[str]":
+        """List the tags that images here have in a repository."""
+        names = [parse_reference(name) for image in self._context.images.list() for name in image.references]
+        return sorted(name.tag for name in names if name.name == repository.name and name.tag)
 
     def import_tree(
         self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None

@@ -139,13 +139,13 @@ class Repository:
             else:
                 yield self._whole(response, what, size)
 
-    def has_blob(self, digest: Digest) -> bool:
-        """Whether the registry has a blob in this repository."""
-        with self._send(_PULL, "HEAD", f"blobs/{digest}") as response:
+    def has_blob(self, digest: Digest, *, pushing: bool = False) -> bool:
+        """Whether the registry has a blob in this repository; `pushing` if it is to be sent otherwise."""
+        with self._send(_PUSH if pushing else _PULL, "HEAD", f"blobs/{digest}") as response:
             if response.status == 404:
                 return False
             if response.status != 200:
-                raise refusal(response, self.name, f"blob {digest}")
+                raise refusal(response, self.name, f"blob {digest}", pushing=pushing)
             return True
 
     def mount(self, digest: Digest, source: str) -> bool:
