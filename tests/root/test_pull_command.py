@@ -149,3 +149,23 @@ def test_a_pull_is_an_event(home: Home, registry: Registry, box: Digest) -> None
     home.onggi("pull", "-q", f"{registry.host}/box:1")
     told = list(home.engine.system.events(since_ns=1, until_ns=time.time_ns()))
     assert [event.attributes["name"] for event in told if event.action == "pull"] == [f"{registry.host}/box:1"]
+
+
+def test_a_short_name_may_be_of_another_registry(home: Home, registry: Registry, box: Digest, tmp_path: Path) -> None:
+    (tmp_path / "onggi").mkdir()
+    (tmp_path / "onggi" / "registries.toml").write_text(f'default-registry = "{registry.host}"\n')
+    for warm in (True, False):
+        environment = home.environment(warm=warm, XDG_CONFIG_HOME=str(tmp_path))
+        for words in (("run", "--rm", "--network", "none", "box:1"), ("run", "--rm", "--network", "none", "box:1")):
+            result = home.onggi(*words, env=environment)
+            assert (result.returncode, result.stdout) == (0, "hello from afar\n"), result.stderr
+        assert result.stderr == ""
+    (tmp_path / "Dockerfile").write_text("FROM box:1\nLABEL a=b\n")
+    assert home.onggi("build", "-q", str(tmp_path), env=environment).returncode == 0
+
+
+def test_a_context_may_be_a_symbolic_link(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    (tmp_path / "link").symlink_to("real")
+    assert home.onggi("build", "-q", str(tmp_path / "link")).returncode == 0

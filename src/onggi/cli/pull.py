@@ -63,25 +63,22 @@ def pull(
     return 0
 
 
-def have_image(state: State, name: str, policy: str, *, platform: str | None = None, quiet: bool = False) -> None:
-    """See to it that an image is here before a container is made of it; Docker's words go to stderr.
+def have_image(state: State, name: str, policy: str, *, platform: str | None = None, quiet: bool = False) -> str:
+    """See to it that an image is here before a container is made of it, and give its name.
 
-    What has to be pulled is pulled by the caller's own process.
+    What has to be pulled is pulled by the caller's own process, with Docker's words on stderr.
+    The name is another one where a short name is one of a default registry other than Docker Hub.
     """
     if policy not in POLICIES:
         raise InvalidArgument(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
-    if policy == "never":
-        return
+    if policy == "never" or (policy == "missing" and _is_here(state, name, platform)):
+        return name
     caller = state.caller
-    if policy == "missing":
-        try:
-            if state.engine.images.fits(state.engine.images.resolve(name), platform):
-                return
-        except NotFound:
-            pass
     caller.only_in_process()
     with registries_of(caller) as registries:
         reference = registries.parse(name).with_default_tag()
+        if policy == "missing" and _is_here(state, str(reference), platform):
+            return str(reference)
         if not quiet:
             if policy == "missing":
                 caller.err(f"Unable to find image '{reference.familiar}' locally\n")
@@ -91,6 +88,14 @@ def have_image(state: State, name: str, policy: str, *, platform: str | None = N
         pulled = _pull(state, registries, reference, shown, platform)
         if not quiet:
             caller.err(_summary(pulled))
+    return str(reference)
+
+
+def _is_here(state: State, name: str, platform: str | None) -> bool:
+    try:
+        return state.engine.images.fits(state.engine.images.resolve(name), platform)
+    except NotFound:
+        return False
 
 
 def _pull(

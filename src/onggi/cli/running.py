@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import click
+import msgspec
 
 from onggi.base.errors import InvalidArgument, NotFound
 from onggi.cli.app import Command, State, pass_state
@@ -65,7 +66,7 @@ def run(state: State, /, **options: Any) -> int:
             explain_plan(state.engine.containers.explain(request, facts=caller.facts(state.engine.system.facts)))
         )
         return 0
-    _have_image(request, options, state)
+    request = _with_image(request, options, state)
     containers = state.engine.containers
     container = containers.create(request, name=options["name"])
     _warn(request, state)
@@ -90,21 +91,22 @@ def run(state: State, /, **options: Any) -> int:
     return spawner.carry()
 
 
-def _have_image(request: ContainerRequest, options: dict[str, Any], state: State) -> None:
-    """Pull an image that is not here, or always if that is asked for."""
+def _with_image(request: ContainerRequest, options: dict[str, Any], state: State) -> ContainerRequest:
+    """Pull an image that is not here, or always if that is asked for; gives the request for it."""
     policy, platform = options["pull"] or "missing", options["platform"]
     if request.rootfs:
-        return
+        return request
     if policy == "missing" and platform is None:
         try:  # the usual case does without what pulls
             state.engine.images.resolve(request.image)
         except NotFound:
             pass
         else:
-            return
+            return request
     from onggi.cli.pull import have_image
 
-    have_image(state, request.image, policy, platform=platform, quiet=options["quiet"])
+    image = have_image(state, request.image, policy, platform=platform, quiet=options["quiet"])
+    return msgspec.structs.replace(request, image=image)
 
 
 def _streams(names: tuple[str, ...], interactive: bool) -> int:
@@ -155,7 +157,7 @@ def _write_cidfile(path: str | None, id: str, state: State) -> None:
 def create(state: State, /, **options: Any) -> int:
     """Create a container without starting it."""
     request = make_request(options["image"], options["command"], options, state.caller, attached=options["interactive"])
-    _have_image(request, options, state)
+    request = _with_image(request, options, state)
     container = state.engine.containers.create(request, name=options["name"])
     _warn(request, state)
     _write_cidfile(options["cidfile"], container.id, state)

@@ -154,7 +154,7 @@ class Builds:
         if request.archive is not None:
             fd = self._unpack(stack, request.archive)
         elif request.context is not None:
-            fd = context.files.open_directory(request.context)
+            fd = context.files.open_directory(request.context, follow=True)
         if fd is not None:
             stack.callback(context.files.close, fd)
         text, name = self._dockerfile(
@@ -216,22 +216,21 @@ class Builds:
             return None
 
     def _resolver(
-        self, request: BuildRequest, pull: "Callable[[str, Platform], None] | None"
+        self, request: BuildRequest, pull: "Callable[[str, Platform], str] | None"
     ) -> Callable[[str, Platform], BaseImage]:
-        fresh: set[str] = set()
+        fresh: dict[str, str] = {}
 
         def resolve(name: str, platform: Platform) -> BaseImage:
             wanted = request.contexts.get(name, name).removeprefix("docker-image://")
             if request.pull and pull is not None and wanted not in fresh:
-                pull(wanted, platform)
-                fresh.add(wanted)
+                fresh[wanted] = pull(wanted, platform)
             try:
-                image = self._images.resolve(wanted)
+                image = self._images.resolve(fresh.get(wanted, wanted))
             except NotFound:
-                if pull is None:
+                if pull is None or wanted in fresh:
                     raise
-                pull(wanted, platform)
-                image = self._images.resolve(wanted)
+                fresh[wanted] = pull(wanted, platform)
+                image = self._images.resolve(fresh[wanted])
             raw = self._images.raw_config(image)
             return BaseImage(
                 name=wanted,
@@ -243,8 +242,8 @@ class Builds:
 
         return resolve
 
-    def _pull(self, name: str, platform: Platform, *, host: Platform, tell: Tell) -> None:
-        """Pull a base image, as a step of its own."""
+    def _pull(self, name: str, platform: Platform, *, host: Platform, tell: Tell) -> str:
+        """Pull a base image, as a step of its own; gives its whole name."""
         from onggi.registry.progress import BlobProgress, State
 
         clock = self._context.root.clock_ns
@@ -259,7 +258,7 @@ class Builds:
         error = ""
         try:
             wanted = None if platform == host else str(platform)
-            self._images.pull(name, platform=wanted, tell=told)
+            return str(self._images.pull(name, platform=wanted, tell=told).reference)
         except OnggiError as refusal:
             error = str(refusal)
             raise

@@ -216,10 +216,11 @@ class Files:
                 raise Corrupt(f"{path} is larger than the {max_bytes} bytes that it may have; it is damaged")
         return bytes(data)
 
-    def open_directory(self, path: str) -> int:
-        """Open a directory; the caller closes the descriptor."""
+    def open_directory(self, path: str, *, follow: bool = False) -> int:
+        """Open a directory, or with `follow` what a link leads to; the caller closes the descriptor."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         try:
-            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return os.open(path, flags)
         except OSError as error:
             raise explain_oserror(error, "open directory", path) from None
 
