@@ -1,5 +1,6 @@
 """`onggi pull`, and the pull before a `run` whose image is not here."""
 
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -10,6 +11,7 @@ from onggi.cli.registries import registries_of
 from onggi.cli.transfers import MODES, PULL, PlainTransfers, Transfers, check_mode, choose_transfers
 from onggi.engine.pulling import Pulled
 from onggi.registry.access import Registries
+from onggi.registry.progress import Event
 from onggi.spec.reference import Reference
 
 POLICIES: Final = ("missing", "always", "never")
@@ -53,12 +55,9 @@ def pull(
         if not all_tags and not reference.tag and not reference.digest and not quiet:
             caller.out("Using default tag: latest\n")
         for wanted in _every(registries, reference) if all_tags else [reference.with_default_tag()]:
-            shown = choose_transfers("quiet" if quiet else progress, PULL, caller)
-            if not quiet:
-                caller.out(f"{wanted.tag or wanted.digest}: Pulling from {wanted.path}\n")
-            pulled = _pull(state, registries, wanted, shown, platform, every_platform=all_platforms)
-            if not quiet:
-                caller.out(_summary(pulled))
+            write = _silent if quiet else caller.out
+            shown = _Shown(wanted, lambda: choose_transfers("quiet" if quiet else progress, PULL, caller), write)
+            write(_summary(_pull(state, registries, wanted, shown, platform, every_platform=all_platforms)))
             caller.out(f"{wanted}\n")
     return 0
 
@@ -79,15 +78,23 @@ def have_image(state: State, name: str, policy: str, *, platform: str | None = N
         reference = registries.parse(name).with_default_tag()
         if policy == "missing" and _is_here(state, str(reference), platform):
             return str(reference)
-        if not quiet:
-            if policy == "missing":
-                caller.err(f"Unable to find image '{reference.familiar}' locally\n")
-            caller.err(f"{reference.tag or reference.digest}: Pulling from {reference.path}\n")
+        write = _silent if quiet else caller.err
+        if policy == "missing":
+            write(f"Unable to find image '{reference.familiar}' locally\n")
+        drawn = "quiet" if quiet else "tty" if caller.terminal[2] else ""
+        shown = _Shown(
+            reference,
+            lambda: choose_transfers(drawn, PULL, caller) if drawn else PlainTransfers(caller.err, PULL),
+            write,
+        )
+        write(_summary(_pull(state, registries, reference, shown, platform)))
+    return str(reference)
+        write = _silent if quiet else caller.err
+        if policy == "missing":
+            write(f"Unable to find image '{reference.familiar}' locally\n")
         drawn = "quiet" if quiet else "tty" if caller.terminal[2] else ""
         shown = choose_transfers(drawn, PULL, caller) if drawn else PlainTransfers(caller.err, PULL)
-        pulled = _pull(state, registries, reference, shown, platform)
-        if not quiet:
-            caller.err(_summary(pulled))
+        write(_summary(_pull(state, registries, reference, shown, write, platform)))
     return str(reference)
 
 
@@ -98,23 +105,53 @@ def _is_here(state: State, name: str, platform: str | None) -> bool:
         return False
 
 
+class _Shown:
+    """Docker's first line and the transfers below it, once the registry has said that there is something to pull."""
+
+    def __init__(self, reference: Reference, show: Callable[[], Transfers], write: Callable[[str], None]) -> None:
+        self._reference, self._show, self._write = reference, show, write
+        self._transfers: Transfers | None = None
+
+    def begin(self) -> Transfers:
+        """Print the line, the first time."""
+        if self._transfers is None:
+            self._write(f"{self._reference.tag or self._reference.digest}: Pulling from {self._reference.path}\n")
+            self._transfers = self._show()
+        return self._transfers
+
+    def tell(self, event: Event) -> None:
+        """Show one event."""
+        self.begin().tell(event)
+
+    def finish(self) -> None:
+        """The transfer is over, or never began."""
+        if self._transfers is not None:
+            self._transfers.finish()
+
+
 def _pull(
     state: State,
     registries: Registries,
     reference: Reference,
-    shown: Transfers,
+    shown: _Shown,
     platform: str | None,
     *,
     every_platform: bool = False,
 ) -> Pulled:
     try:
-        return state.engine.images.pull(
+        pulled = state.engine.images.pull(
             str(reference), registries=registries, platform=platform, every_platform=every_platform, tell=shown.tell
         )
+        shown.begin()
     except KeyboardInterrupt:
         raise Cancelled("interrupted") from None
     finally:
         shown.finish()
+    return pulled
+
+
+def _silent(text: str) -> None:
+    """Print nothing."""
 
 
 def _every(registries: Registries, reference: Reference) -> list[Reference]:

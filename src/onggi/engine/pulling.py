@@ -32,7 +32,7 @@ from onggi.spec.image import (
 )
 from onggi.spec.image_config import MAX_IMAGE_CONFIG_BYTES, ImageConfig, parse_image_config
 from onggi.spec.platform import Platform, best_match
-from onggi.spec.reference import Reference
+from onggi.spec.reference import Reference, parse_reference
 from onggi.store.images import Image
 from onggi.store.layers import Layer
 from onggi.store.leases import Lease
@@ -234,13 +234,16 @@ class _Pull:
             self._context.sources.remember_source(descriptor.digest, there.host, there.repository)
 
     def _shared(self, layer: Layer, descriptor: Descriptor) -> BlobProgress:
-        users = self._context.images.with_layer(layer.id)
+        users = [name for name in self._context.images.with_layer(layer.id) if not self._is_ours(name)]
         return BlobProgress(
             blob=descriptor.digest,
             state=State.SHARED if users else State.HERE,
             total=descriptor.size,
             source=users[0] if users else "",
         )
+
+    def _is_ours(self, name: str) -> bool:
+        return parse_reference(name).familiar_name == self._remote.name
 
     def _pull_layer(self, diff_id: DiffID, descriptor: Descriptor, ids: dict[DiffID, str], say: Say) -> None:
         self._pull_blob(descriptor, say, last=State.VERIFYING)
