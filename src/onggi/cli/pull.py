@@ -89,13 +89,6 @@ def have_image(state: State, name: str, policy: str, *, platform: str | None = N
         )
         write(_summary(_pull(state, registries, reference, shown, platform)))
     return str(reference)
-        write = _silent if quiet else caller.err
-        if policy == "missing":
-            write(f"Unable to find image '{reference.familiar}' locally\n")
-        drawn = "quiet" if quiet else "tty" if caller.terminal[2] else ""
-        shown = choose_transfers(drawn, PULL, caller) if drawn else PlainTransfers(caller.err, PULL)
-        write(_summary(_pull(state, registries, reference, shown, write, platform)))
-    return str(reference)
 
 
 def _is_here(state: State, name: str, platform: str | None) -> bool:
