@@ -68,7 +68,7 @@ Say = Callable[..., tuple[int | None, str]]
         (("build", "--secret", "id=x", "."), 1, "--secret id=x: secrets and agents for build steps"),
         (("image", "build", "--push", "."), 1, "--push: `onggi push` sends an image that was built"),
         (("builder", "build", "-o", "x", "."), 1, "--output x: other outputs"),
-        (("image", "search", "busybox"), 1, "search: registries"),
+        (("trust", "sign", "busybox"), 1, "trust: signatures by Notary are not in this version"),
         (("network", "create", "x"), 1, "network: networks of one's own are not in this version"),
         (("swarm", "init"), 1, "swarm: swarms are not in this version"),
     ],

@@ -15,8 +15,7 @@ from onggi.engine.assemble import Engine
 
 _MODULES: Final = (
     *("containers", "images", "volumes", "build", "bootstrap", "system"),
-    *("pull", "push", "events", "disk_usage", "pruning", "completion", "registry_login"),
-    *("manifest",),
+    *("pull", "push", "events", "disk_usage", "pruning", "completion", "registry_login", "manifest", "search"),
 )
 _QUICK: Final = {
     "build": "build.build",

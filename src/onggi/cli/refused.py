@@ -71,7 +71,6 @@ def _one_of(*values: str) -> Callable[[str], bool]:
     return frozenset(values).__contains__
 
 
-_REGISTRIES: Final = f"registries are {_LATER}: `onggi load` and `onggi image bootstrap` bring images"
 _WINDOWS: Final = "only Windows containers have that"
 _HEALTH: Final = f"health checks are {_LATER}; what an image says of its HEALTHCHECK is kept and shown"
 _ADDRESSES: Final = f"addresses of one's own are {_LATER}; the bridge network gives each container one"
@@ -160,7 +159,7 @@ FLAGS: Final[dict[str, tuple[Refused, ...]]] = {
 
 _ORCHESTRATION: Final = f"swarms are {_LATER}"
 COMMANDS: Final = {
-    **dict.fromkeys(("search", "trust"), _REGISTRIES),
+    "trust": f"signatures by Notary are {_LATER}",
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _ORCHESTRATION),
     "network": f"networks of one's own are {_LATER}: there are bridge, none, host and container:NAME",
     "buildx": "Onggi builds by itself: `onggi build`, `onggi builder`",

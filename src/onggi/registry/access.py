@@ -52,6 +52,17 @@ class Registries:
         endpoints = find_endpoints(self._config, reference)
         return Remote.of(reference, without_trust(endpoints) if insecure else endpoints, self.client, self.auth)
 
+    @property
+    def default_domain(self) -> str:
+        """The registry of names that say none."""
+        return self._config.file.default_registry
+
+    def itself(self, host: str) -> Remote:
+        """Give a registry without its mirrors, to ask what is not about one repository."""
+        every = find_endpoints(self._config, Reference(domain=host, path="search"))
+        first = max(number for number, endpoint in enumerate(every) if not endpoint.fallback)
+        return Remote(host, every[first:], self.client, self.auth)
+
     def check(self, host: str, credential: Credential) -> str:
         """Ask a registry itself, none of its mirrors, whether it knows us; gives its identity token or "".
 
