@@ -70,6 +70,11 @@ class Docker:
         """Run a command of its client."""
         return ask("docker", "-H", self._socket, *words, data=input, check=check)
 
+    @property
+    def reads_zstd(self) -> bool:
+        """Whether it takes layers that zstd has compressed."""
+        return int(self.run("version", "-f", "{{.Server.Version}}").stdout.partition(b".")[0]) >= 23
+
     def stop(self) -> None:
         """End it, if it runs."""
         if self._process is not None:

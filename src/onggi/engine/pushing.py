@@ -8,7 +8,7 @@ parallel; then manifests, an index last: a registry never shows half an image.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Self, cast
 
 import msgspec
@@ -34,7 +34,7 @@ from onggi.spec.image import (
 )
 from onggi.spec.image_config import MAX_IMAGE_CONFIG_BYTES
 from onggi.spec.platform import Platform, best_match
-from onggi.spec.reference import Reference
+from onggi.spec.reference import Reference, parse_reference
 from onggi.store.content import Ingest
 from onggi.store.images import Image
 from onggi.store.layers import Layer
@@ -135,11 +135,18 @@ class _Push:
 
     def run(self, top: Digest | None, platform: Platform | None) -> Pushed:
         top = self._choose(top, platform) if platform else top
-        whole = self._whole(top) if top and self._packing == AS_IT_IS else None
-        if whole is None and self._image.manifest and self._packing == AS_IT_IS:
-            whole = self._whole(self._image.manifest)
-        remote = self._registries.remote(self._reference)
-        return remote.do("push", self._push_image if whole is None else partial(self._push_whole, whole))
+        given = [digest for digest in (top, self._image.manifest) if digest and self._packing == AS_IT_IS]
+        documents = next((found for digest in given if (found := self._below(digest))), None)
+        ours = platform is None or top in (None, self._image.manifest)
+
+        def push(repository: Repository) -> Pushed:
+            if documents and (pushed := self._push_whole(documents, repository)):
+                return pushed
+            if not ours and platform:
+                raise self._not_for(platform)
+            return self._push_image(repository)
+
+        return self._registries.remote(self._reference).do("push", push)
 
     # -- what to push ----------------------------------------------------------------------------------
 
@@ -151,18 +158,19 @@ class _Push:
                 break
             entry = select_manifest(document, platform, strict=True)
             top, document = entry.digest, self._parse(entry.digest)
-        if top is None or document is None or top == self._image.manifest:
-            config = self._context.images.config(self._image.id)
-            actual = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
-            fits = best_match(platform, [actual], strict=True) is not None
-        else:
-            fits = self._whole(top) is not None
-        if not fits:
-            raise NotFound(
-                f"image with reference {self._reference.familiar} was found but does not provide the specified "
-                f"platform ({platform})"
-            )
-        return top
+        if top is not None and document is not None and top != self._image.manifest:
+            return top
+        config = self._context.images.config(self._image.id)
+        actual = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+        if best_match(platform, [actual], strict=True) is None:
+            raise self._not_for(platform)
+        return self._image.manifest
+
+    def _not_for(self, platform: Platform) -> NotFound:
+        return NotFound(
+            f"image with reference {self._reference.familiar} was found but does not provide the specified "
+            f"platform ({platform})"
+        )
 
     def _parse(self, digest: Digest) -> Manifest | Index | None:
         try:
@@ -170,10 +178,10 @@ class _Push:
         except OnggiError:
             return None
 
-    def _whole(self, top: Digest) -> list[_Document] | None:
-        """Give a manifest or an index with all below it, in the order to push; None if anything is not here."""
+    def _below(self, top: Digest) -> list[_Document]:
+        """Give a manifest or an index with all below it, in the order to push; nothing if one of them is not here."""
         documents: dict[Digest, _Document] = {}
-        return list(documents.values()) if self._collect(top, documents, _MAX_DEPTH) else None
+        return list(documents.values()) if self._collect(top, documents, _MAX_DEPTH) else []
 
     def _collect(self, digest: Digest, documents: dict[Digest, _Document], depth: int) -> bool:
         content = self._context.content
@@ -186,8 +194,6 @@ class _Push:
                 return False
         else:
             blobs = (document.config, *document.layers)
-            if not all(self._is_here(blob) for blob in blobs):
-                return False
         kind = document.media_type or (media.OCI_INDEX if isinstance(document, Index) else media.OCI_MANIFEST)
         documents[digest] = _Document(digest, kind, content.read(digest, MAX_MANIFEST_BYTES), blobs)
         return True
@@ -199,12 +205,20 @@ class _Push:
 
     # -- as it came ------------------------------------------------------------------------------------
 
-    def _push_whole(self, documents: list[_Document], repository: Repository) -> Pushed:
+    def _push_whole(self, documents: list[_Document], repository: Repository) -> Pushed | None:
+        """Push everything as it came; None if a blob is neither here nor to be had there."""
         blobs = {blob.digest: blob for document in documents for blob in document.blobs}
-        configs = [blob for blob in blobs.values() if media.layer_compression(blob.media_type) is None]
-        layers = [blob for blob in blobs.values() if media.layer_compression(blob.media_type) is not None]
+        early: list[Event] = []
+        missing = [blob for blob in blobs.values() if not self._is_here(blob)]
+        if not all(self._push_blob(repository, blob, early.append) for blob in missing):
+            return None
+        rest = [blob for blob in blobs.values() if blob not in missing]
+        configs = [blob for blob in rest if media.layer_compression(blob.media_type) is None]
+        layers = [blob for blob in rest if media.layer_compression(blob.media_type) is not None]
         for blob in layers:
             self._tell(BlobProgress(blob=blob.digest, state=State.WAITING, total=blob.size))
+        for event in early:
+            self._tell(event)
         for blob in configs:
             self._push_blob(repository, blob)
         tasks = [partial(self._push_layer_blob, repository, blob) for blob in layers]
@@ -232,7 +246,14 @@ class _Push:
                 self._sent[blob.digest] = blob.size
             say(BlobProgress(blob=name or blob.digest, state=state, bytes=count, total=blob.size, source=source))
 
-        return push_blob(repository, self._context.content, self._context.sources, blob, told)
+        content, sources = self._context.content, self._context.sources
+        return push_blob(repository, content, sources, blob, told, neighbours=self._neighbours)
+
+    @cached_property
+    def _neighbours(self) -> list[str]:
+        """Where the image was pulled from or pushed to, at the registry that it goes to now."""
+        names = [parse_reference(name) for name in self._image.references]
+        return [name.path for name in names if name.digest and name.domain == self._reference.domain]
 
     # -- layer by layer --------------------------------------------------------------------------------
 
@@ -338,7 +359,8 @@ class _Push:
         context, image = self._context, self._image
         context.content.put([data], digest, lease=self._lease)
         context.content.link(digest, [image.id, *(layer.digest for layer in manifest.layers)])
-        if image.manifest is None or self._whole(image.manifest) is None:
+        kept = self._below(image.manifest) if image.manifest else []
+        if not kept or not all(self._is_here(blob) for document in kept for blob in document.blobs):
             context.images.create(config, image.layers, manifest=digest, lease=self._lease)
         with context.root.db.write(durable=True):
             now = context.images.tagged(self._reference)

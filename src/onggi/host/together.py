@@ -56,7 +56,7 @@ def run_together(
                 case (said,):
                     heard(said)
     except KeyboardInterrupt:
-        raise Cancelled("interrupted; what was fetched to its end is kept for the next time") from None
+        raise Cancelled("interrupted; what came to its end stays for the next time") from None
     finally:
         over.set()
         if left:

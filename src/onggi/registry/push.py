@@ -1,6 +1,6 @@
 """One blob into a repository: left alone if it is there, taken from a neighbour of it if one has it, else sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final
 
 from onggi.spec.image import Descriptor
@@ -16,12 +16,23 @@ Told = Callable[[State, int, str], None]
 """Hears a blob's state, how many bytes of it are through, and where it came from."""
 
 
-def push_blob(repository: Repository, content: Content, sources: Sources, blob: Descriptor, told: Told) -> bool:
-    """Have a blob in the repository; False if it is neither there nor here. Sending goes on where it broke off."""
+def push_blob(
+    repository: Repository,
+    content: Content,
+    sources: Sources,
+    blob: Descriptor,
+    told: Told,
+    *,
+    neighbours: Sequence[str] = (),
+) -> bool:
+    """Have a blob in the repository; False if it is neither there nor here. Sending goes on where it broke off.
+
+    `neighbours` are repositories there that may have it, beside those that `sources` knows of.
+    """
     endpoint, digest = repository.endpoint, blob.digest
     if repository.has_blob(digest, pushing=True):
         told(State.THERE, blob.size, "")
-    elif neighbour := _mount(repository, sources, blob):
+    elif neighbour := _mount(repository, sources, blob, neighbours):
         told(State.MOUNTED, blob.size, neighbour)
     elif content.find(digest) is None:
         return False
@@ -34,11 +45,11 @@ def push_blob(repository: Repository, content: Content, sources: Sources, blob: 
     return True
 
 
-def _mount(repository: Repository, sources: Sources, blob: Descriptor) -> str:
+def _mount(repository: Repository, sources: Sources, blob: Descriptor, neighbours: Sequence[str]) -> str:
     """Let the registry take a blob from where it was seen; gives that repository, or nothing."""
     host, here = repository.endpoint.host, repository.endpoint.repository
-    known = [neighbour for neighbour in sources.repositories(blob.digest, host) if neighbour != here]
-    for neighbour in known[:_NEIGHBOURS]:
+    known = dict.fromkeys((*sources.repositories(blob.digest, host), *neighbours))
+    for neighbour in [one for one in known if one != here][:_NEIGHBOURS]:
         if repository.mount(blob.digest, neighbour):
             return neighbour
         sources.forget_source(blob.digest, host, neighbour)
