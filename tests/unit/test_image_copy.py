@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from onggi.host.http_client import Client
+from onggi.registry import copying
 from onggi.registry.auth import Authentication
 from onggi.registry.relay import Relay
 from onggi.registry.remote import Remote
@@ -82,6 +83,7 @@ def test_what_is_there_is_not_sent_again(copies: Copies) -> None:
     before = len(copies.target.lines("uploads"))
     assert "0 of 5 blobs sent, 0B; 0 mounted" in copies.copy("app:1", "app:2")
     assert len(copies.target.lines("uploads")) == before
+    assert len(copies.target.lines("PUT .*/manifests/sha256:")) == 2
     assert not copies.source.lines("GET .*/blobs/.*")[5:]
 
 
@@ -113,6 +115,34 @@ def test_a_digest_names_source_and_target(copies: Copies) -> None:
     assert not copies.target.tags
     copies.copy("app:1", f"app@{amd['digest']}", code=1)
     assert f"the image is {index['digest']}" in copies.err
+
+
+def test_layers_that_are_not_for_registries_stay_where_they_are(copies: Copies) -> None:
+    image = serve_image(copies.source, "app", "1")
+    manifest = json.loads(copies.source.manifests["app"][image["digest"]][0])
+    nowhere = f"sha256:{'0' * 64}"
+    foreign = {
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": nowhere,
+        "size": 9,
+        "urls": ["https://example.com/layer"],
+    }
+    manifest["layers"].append(foreign)
+    copies.source.add_manifest("app", "2", manifest)
+    assert "Skipped foreign layer" in copies.copy("app:2", "app:2")
+    assert not copies.source.lines(nowhere)
+    assert len(copies.target.blobs["app"]) == 3
+
+
+def test_progress_is_told_as_json_lines_too(copies: Copies) -> None:
+    platforms(copies.source)
+    copies.copy("app:1", "app:1", "--progress", "json")
+    events = [json.loads(line) for line in copies.err.splitlines()]
+    states = {event["state"] for event in events}
+    assert states == {"waiting", "uploading", "ready"}
+    assert all(event["bytes"] == event["total"] > 0 for event in events if event["state"] == "ready")
+    copies.copy("app:1", "app:1", "--progress", "loud", code=1)
+    assert "invalid progress mode loud" in copies.err
 
 
 # -- referrers -----------------------------------------------------------------------------------
@@ -205,6 +235,18 @@ def test_an_index_of_itself_without_end_is_refused(copies: Copies) -> None:
         entry = serve_index(copies.source, "app", "deep", entry)
     copies.copy("app:deep", "app:1", code=1)
     assert "deep in each other" in copies.err
+
+
+def test_more_manifests_than_any_image_needs_are_refused(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    platforms(copies.source)
+    monkeypatch.setattr(copying, "MAX_DOCUMENTS", 2)
+    copies.copy("app:1", "app:1", code=1)
+    assert "has more manifests than are accepted" in copies.err
+    monkeypatch.undo()
+    monkeypatch.setattr(copying, "MAX_DOCUMENTS_BYTES", 1000)
+    copies.copy("app:1", "app:1", code=1)
+    assert "has more manifests than are accepted" in copies.err
+    assert copies.nothing_is_published()
 
 
 # -- the relay -----------------------------------------------------------------------------------

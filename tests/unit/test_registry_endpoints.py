@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from onggi.base.errors import InvalidArgument, PermissionDenied
 from onggi.registry.registries_file import parse_registries
-from onggi.registry.servers import Registry, Server, is_host, is_loopback, plan_endpoints
+from onggi.registry.servers import Registry, Server, is_host, is_loopback, plan_endpoints, without_trust
 from onggi.spec.reference import Reference, is_domain, parse_reference
 from onggi.spec.registry import EVERYTHING, Endpoint
 
@@ -126,3 +126,12 @@ def test_a_fallback_follows_its_own_https(plain: list[bool], own: bool, domain: 
         if endpoint.fallback:
             assert before is not None
             assert before.url == endpoint.url.replace("http:", "https:")
+
+
+def test_who_asks_for_no_proof_gets_any_certificate_and_else_plain_http() -> None:
+    first, second = without_trust(endpoints("quay.io/a"))
+    assert (first.url, first.insecure, first.fallback) == ("https://quay.io/v2", True, False)
+    assert (second.url, second.fallback) == ("http://quay.io/v2", True)
+    assert len(without_trust(endpoints("localhost/a"))) == 2
+    (plain,) = without_trust(endpoints("quay.io/a", '[registry."quay.io"]\nurl = "http://quay.io/v2"\n'))
+    assert plain.url == "http://quay.io/v2"

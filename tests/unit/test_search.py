@@ -173,6 +173,15 @@ def test_a_catalogue_without_end_is_an_error(searches: Searches) -> None:
         assert "its pages have no end" in searches.err
 
 
+def test_a_catalogue_does_not_go_on_elsewhere(searches: Searches) -> None:
+    with Registry() as other:
+        link = f'<{searches.hub.url}/v2/_catalog>; rel="next"'
+        other.fault("GET", "_catalog", answer(200, b'{"repositories": ["b"]}', Link=link))
+        searches.run("search", f"{other.host}/app", code=1)
+        assert "the next page is at another server" in searches.err
+    assert not searches.hub.asked
+
+
 def test_a_registry_that_cannot_be_searched_says_so(searches: Searches) -> None:
     with Registry() as other:
         searches.run("search", f"{other.host}/app", code=1)
