@@ -169,6 +169,17 @@ def test_a_manifest_of_another_size_than_its_index_says_is_refused(session: Sess
     assert "its descriptor says" in session.err
 
 
+def test_a_config_that_is_larger_than_any_may_be_is_not_fetched(session: Session) -> None:
+    registry = session.registry
+    image = serve_image(registry, "app")
+    manifest = json.loads(registry.manifests["app"][image["digest"]][0])
+    manifest["config"]["size"] = (8 << 20) + 1
+    registry.add_manifest("app", "1", manifest)
+    session.run("image", "inspect", "--remote", f"{registry.host}/app:1", code=1)
+    assert "are more than the 8388608 that are accepted" in session.err
+    assert not registry.lines("GET .*/blobs/")
+
+
 def test_indexes_in_indexes_end_somewhere(session: Session) -> None:
     registry = session.registry
     entry = serve_image(registry, "app")

@@ -17,9 +17,10 @@ RESULTS: list[dict[str, Any]] = [
         "description": "A long description, \x1b[2J with\nlines, of this image",
         "star_count": 200,
     },
+    {"name": "\x1b[2J", "description": "what has no name that can be pulled", "star_count": 9000},
     {"name": "someone/nginx", "description": None, "star_count": 0, "is_automated": True},
 ]
-INDEX = json.dumps({"num_results": 3, "results": RESULTS}).encode()
+INDEX = json.dumps({"num_results": 4, "results": RESULTS}).encode()
 
 
 class Searches(Commands):

@@ -15,9 +15,9 @@ import msgspec
 from onggi.base.errors import Cancelled, Corrupt, NotFound
 from onggi.spec import media
 from onggi.spec.digest import Digest
-from onggi.spec.image import Descriptor, Index, Manifest, print_manifest
+from onggi.spec.image import Descriptor, Manifest
 
-from .client import Repository, referrers_tag
+from .client import Repository
 from .documents import MAX_DEPTH, Document, fetch_entry
 from .progress import BlobProgress, State, Tell, one_at_a_time
 from .relay import Relay
@@ -161,29 +161,6 @@ def _publish(image: Image, target: Repository, reference: str) -> None:
         if document is not root and not _has(target, document.digest):
             target.put_manifest(document.digest, document.data, document.media_type)
     target.put_manifest(reference, root.data, root.media_type)
-    _point_at_referrers(image, target)
-
-
-def _point_at_referrers(image: Image, target: Repository) -> None:
-    """See to it that what refers to a document is found, also where a registry has no referrers API."""
-    copied = {document.digest for document in image.documents}
-    by_subject: dict[Digest, list[Descriptor]] = {}
-    for document in image.documents:
-        subject = document.content.subject
-        if subject is not None and subject.digest in copied:
-            by_subject.setdefault(subject.digest, []).append(_as_referrer(document))
-    for subject_digest, entries in by_subject.items():
-        known = target.referrers(subject_digest)
-        missing = [entry for entry in entries if entry.digest not in {one.digest for one in known}]
-        if missing:
-            index = Index(schema_version=2, media_type=media.OCI_INDEX, manifests=(*known, *missing))
-            target.put_manifest(referrers_tag(subject_digest), print_manifest(index), media.OCI_INDEX)
-
-
-def _as_referrer(document: Document) -> Descriptor:
-    content = document.content
-    kind = content.artifact_type or (content.config.media_type if isinstance(content, Manifest) else None)
-    return msgspec.structs.replace(document.descriptor, artifact_type=kind, annotations=content.annotations)
 
 
 def _referrers(source: Remote, digest: Digest) -> list[Descriptor]:
