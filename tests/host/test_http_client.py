@@ -3,6 +3,7 @@
 import gzip
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from onggi.base.errors import Cancelled, Corrupt, FailedPrecondition, OnggiError, Unavailable
-from onggi.host.http import Proxies
+from onggi.base.errors import Cancelled, Corrupt, FailedPrecondition, InvalidArgument, OnggiError, Unavailable
+from onggi.host.http import Downloads, Proxies
 from onggi.host.http_client import ATTEMPTS, MAX_PAUSE_S, Body, Client, Trust, Unreachable, redirected, shown
 from onggi.spec.challenge import MAX_ERROR_BYTES
 from onggi.spec.registry import ClientCertificate
@@ -143,7 +144,16 @@ def test_circles_and_long_ways_end(server: Registry, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "//[", "http://a b/", "gopher://x/", "http://h:0/"]
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "//[",
+        "http://a b/",
+        "gopher://x/",
+        "http://h:0/",
+        r"http://h\@127.0.0.1/",
+    ],
 )
 def test_redirects_lead_to_http_only(server: Registry, client: Client, url: str) -> None:
     server.fault("GET", "^/x", redirect(url))
@@ -292,6 +302,26 @@ def test_what_is_no_http_is_an_error(server: Registry, client: Client, raw: byte
         assert get(client, server.url, attempts=1) == b""
 
 
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-0xff"])
+def test_a_chunk_of_negative_size_is_not_read_for_ever(server: Registry, client: Client, size: bytes) -> None:
+    sent = 0
+
+    def fault(call: Call) -> None:
+        nonlocal sent
+        call.close()
+        call.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n")
+        while not server.ended.is_set() and sent < 64 << 20:
+            call.write(b"x" * 65536)
+            sent += 65536
+
+    server.fault("GET", "", fault)
+    with pytest.raises(Unavailable, match="the connection broke"):
+        get(client, server.url)
+    with pytest.raises(Unavailable):
+        Downloads().get(server.url, max_bytes=100)
+    assert sent < 64 << 20
+
+
 # -- stopping ----------------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +412,24 @@ def test_a_proxy_that_is_not_there_is_told_without_its_password(scheme: str) -> 
     with pytest.raises(Unreachable, match="the proxy") as caught:
         get(client, f"{scheme}://elsewhere.example/x")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["socks5://{}@p.example:1", "http://{}@[", "http://{}@p.example:99999", "ftp://{}@p/"])
+def test_what_is_no_proxy_is_told_without_its_password(client: Client, url: str) -> None:
+    proxies = Proxies(http=url.format(f"user:{SECRET}"))
+    with pytest.raises(InvalidArgument, match=r"a proxy is http://") as caught:
+        get(Client(proxies), "http://elsewhere.example/x")
+    assert SECRET not in str(caught.value)
+    with pytest.raises(InvalidArgument, match=r"a proxy is http://"):
+        Downloads(proxies).get("http://elsewhere.example/x", max_bytes=1)
+
+
+def test_a_proxy_without_scheme_and_a_password_of_any_letters(server: Registry) -> None:
+    server.fault("GET", "^/x", answer(200, b"hi"))
+    client = Client(Proxies(http=f"user:p%20a€@{server.host}"))
+    assert get(client, "http://elsewhere.example/x") == b"hi"
+    assert server.asked[-1].headers["proxy-authorization"] == f"Basic {b64encode('user:p a€'.encode()).decode()}"
+    client.close()
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from onggi.base.errors import Cancelled, Corrupt, NotFound, Unavailable
+from onggi.base.errors import Cancelled, Corrupt, InvalidArgument, NotFound, Unavailable
 
 from .certs import BUNDLES
 
 if TYPE_CHECKING:
     import urllib3
+    from urllib3.connection import HTTPConnection
 
 _CHUNK: Final = 256 << 10
 _CONNECT_S: Final = 15.0
@@ -72,17 +73,34 @@ def is_loopback(name: str) -> bool:
     return name in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(name))
 
 
-def open_pools(proxy: str, **options: Any) -> "urllib3.PoolManager":
-    """Make connections through a proxy, or without one where it is empty."""
+def open_pools(
+    proxy: str, opened: "Callable[[HTTPConnection], object]" = lambda connection: None, **options: Any
+) -> "urllib3.PoolManager":
+    """Make connections through a proxy, or without one where it is empty; each is `opened`.
+
+    Raises InvalidArgument for what is no proxy, without its text, which may have a password.
+    """
+    from base64 import b64encode
     from urllib.parse import unquote
 
     import urllib3
 
+    from .connections import pool_classes
+
     if not proxy:
-        return urllib3.PoolManager(**options)
-    user = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+        pools = urllib3.PoolManager(**options)
+    else:
+        url = proxy if "://" in proxy else f"http://{proxy}"  # as curl and Go's programs read it
+        try:
+            user = urllib3.util.parse_url(url).auth
+            basic = {"proxy-authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"} if user else None
+            pools = urllib3.ProxyManager(url, proxy_headers=basic, **options)
+        except (urllib3.exceptions.HTTPError, ValueError):
+            raise InvalidArgument(
+                "http_proxy, https_proxy or all_proxy: a proxy is http://[USER:PASSWORD@]HOST[:PORT] or https://…"
+            ) from None
+    pools.pool_classes_by_scheme = pool_classes(opened)
+    return pools
 
 
 def explain(error: Exception) -> str:

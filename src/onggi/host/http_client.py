@@ -44,7 +44,7 @@ _REPEATED_MOVED: Final = frozenset({307, 308})
 _PUBLIC_HEADERS: Final = frozenset({"accept", "accept-encoding", "content-type", "range", "user-agent"})
 _BACKOFF_S: Final = 0.5
 _CONNECTIONS: Final = 16
-_NOT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")  # after a backslash urlsplit and urllib3 see different hosts
 
 
 class Unreachable(Unavailable):
@@ -294,7 +294,7 @@ class Client:
         import urllib3
         from urllib3 import exceptions
 
-        place = _split(url)
+        place = split_url(url)
         headers, body = request.headers, request.body
         content: bytes | Iterable[bytes] | None
         if isinstance(body, Body):
@@ -334,17 +334,14 @@ class Client:
         return response
 
     def _pool(self, proxy: str, trust: Trust) -> "urllib3.PoolManager":
-        from .connections import pool_classes
-
         with self._lock:
             if (proxy, trust) not in self._pools:
-                pools = open_pools(
+                self._pools[proxy, trust] = open_pools(
                     proxy,
+                    self._opened,
                     maxsize=_CONNECTIONS,
                     ssl_context=tls_context(trust, self._proxies.authorities()),
                 )
-                pools.pool_classes_by_scheme = pool_classes(self._opened)
-                self._pools[proxy, trust] = pools
             return self._pools[proxy, trust]
 
     def _opened(self, connection: "HTTPConnection") -> None:
@@ -386,7 +383,7 @@ def redirected(url: str, location: str) -> str:
     """Give the URL that `location` means at `url`. Raises Unavailable for one that we do not follow."""
     try:
         there = urljoin(url, location)
-        place = _split(there)
+        place = split_url(there)
     except ValueError:
         raise Unavailable(f"{shown(url)}: it redirects to what is no URL") from None
     if urlsplit(url).scheme == "https" and place.scheme != "https":
@@ -394,22 +391,8 @@ def redirected(url: str, location: str) -> str:
     return place._replace(netloc=place.netloc.rpartition("@")[2], fragment="").geturl()
 
 
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what headers that tell who we are were meant for."""
-    place = urlsplit(url)
-    return place.scheme, place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
-
-
-def shown(url: str) -> str:
-    """Give a URL for people: without user, query and fragment, which may be secret."""
-    try:
-        place = urlsplit(url)
-    except ValueError:
-        return "a URL"
-    return plain(place._replace(netloc=place.netloc.rpartition("@")[2], query="", fragment="").geturl())
-
-
-def _split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
+    """Take apart a URL that may be asked. Raises Unavailable for any other."""
     if _NOT_IN_URL.search(url) or not url.isascii():
         raise Unavailable(f"{shown(url)} is no URL: it has blanks or other letters that no URL has")
     try:
@@ -420,6 +403,21 @@ def _split(url: str) -> SplitResult:
     if place.scheme not in ("http", "https") or not place.hostname or port == 0:
         raise Unavailable(f"{shown(url)} is refused: registries are asked by http and https only")
     return place
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what headers that tell who we are were meant for. Raises Unavailable for no URL."""
+    place = split_url(url)
+    return place.scheme, place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
+
+
+def shown(url: str) -> str:
+    """Give a URL for people: without user, query and fragment, which may be secret."""
+    try:
+        place = urlsplit(url)
+    except ValueError:
+        return "a URL"
+    return plain(place._replace(netloc=place.netloc.rpartition("@")[2], query="", fragment="").geturl())
 
 
 def _tls_error(url: str, error: Exception) -> Unavailable:

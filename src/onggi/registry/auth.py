@@ -12,14 +12,14 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
 from onggi.base.errors import Corrupt, InvalidArgument, OnggiError, Unauthorized, Unavailable
 from onggi.host.clock import monotonic_s
 from onggi.host.http import is_loopback
-from onggi.host.http_client import ATTEMPTS, Body, Client, Response, Trust, origin, shown
+from onggi.host.http_client import ATTEMPTS, Body, Client, Response, Trust, origin, shown, split_url
 from onggi.spec.challenge import Challenge, parse_challenges, parse_error
 from onggi.spec.json import json_decoder, parse_json
 from onggi.spec.registry import Credential, Endpoint
@@ -308,12 +308,8 @@ def _require_ok(url: str, response: Response, method: str | None = "Get") -> Non
 
 def _require_private(realm: str, endpoint: Endpoint) -> None:
     """Credentials go by https, or stay on this machine, or go where plain HTTP was asked for."""
-    try:
-        place = urlsplit(realm)
-        private = place.scheme == "https" or is_loopback(place.hostname or "") or origin(realm) == origin(endpoint.url)
-    except ValueError:
-        private = False
-    if not private:
+    place = split_url(realm)
+    if not (place.scheme == "https" or is_loopback(place.hostname or "") or origin(realm) == origin(endpoint.url)):
         raise Unauthorized(
             f"{endpoint.host}: it wants credentials to be sent to {shown(realm)}, which is not encrypted; "
             "this is refused"
@@ -339,7 +335,7 @@ def _checked(token: str) -> str:
 
 
 def _with_query(url: str, query: list[tuple[str, str]]) -> str:
-    place = urlsplit(url)
+    place = split_url(url)
     kept = parse_qsl(place.query, keep_blank_values=True)
     return place._replace(
         query=urlencode([*kept, *query], errors="surrogateescape", quote_via=quote, safe="/:,")
