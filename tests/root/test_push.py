@@ -242,6 +242,15 @@ def test_another_compression_makes_another_digest_and_says_so(pusher: Pusher) ->
     assert pusher.push("app:1").digest == second.digest
 
 
+def test_what_was_received_is_still_known_after_another_compression(pusher: Pusher) -> None:
+    digest = add_image(pusher.registry, "from", "1", [{"a": b"a" * 5000}])
+    pusher.pull("from:1")
+    pusher.engine.images.tag(pusher.name("from:1"), pusher.name("to:zstd"))
+    assert pusher.push("to:zstd", compression="zstd").digest != digest
+    pusher.engine.images.tag(pusher.name("from:1"), pusher.name("to:1"))
+    assert pusher.push("to:1").digest == digest
+
+
 def test_wrong_compressions_are_refused(pusher: Pusher) -> None:
     pusher.have("app:1")
     pusher.refused("app:1", InvalidArgument, "unknown compression 'xz'", compression="xz")
@@ -279,6 +288,9 @@ def test_a_registry_that_does_not_mount_is_sent_the_blobs(pusher: Pusher) -> Non
     assert pusher.push("to:2").digest == digest
     assert pusher.states() == [[State.WAITING, State.UPLOADING, State.READY]] * 2
     # A neighbour that gave nothing is not asked again.
+    for layer in pusher.manifest("to:2")["layers"]:
+        digest = Digest(layer["digest"])
+        assert pusher.engine._context.sources.repositories(digest, pusher.registry.host) == ["to"]
     pusher.engine.images.tag(pusher.name("from:1"), pusher.name("other:2"))
     pusher.push("other:2")
     layers = {layer["digest"] for layer in pusher.manifest("other:2")["layers"]}
@@ -414,6 +426,22 @@ def test_one_platform_of_an_index(pusher: Pusher, two: tuple[Digest, Digest, Dig
         assert pusher.push(f"to:{number}", platform=f"linux/{platform}").digest == two[number]
     with pytest.raises(NotFound, match="no matching manifest for linux/s390x"):
         pusher.push("to:1", platform="linux/s390x")
+    with pytest.raises(InvalidArgument, match=f"image for linux/{OTHER} is here as it was received"):
+        pusher.push("to:1", platform=f"linux/{OTHER}", compression="gzip")
+    assert pusher.push("to:1", platform=f"linux/{HERE}", compression="zstd").digest not in two
+
+
+def test_a_platform_whose_blobs_are_not_here_is_not_replaced_by_ours(
+    pusher: Pusher, two: tuple[Digest, Digest, Digest]
+) -> None:
+    pusher.pull("from:1", every_platform=True)
+    retag(pusher, "from:1", "to:1")
+    for digest in list(pusher.registry.blobs["from"]):
+        if digest not in json.dumps(json.loads(pusher.registry.manifests["from"][two[1]][0])):
+            pusher.engine._context.content.delete(Digest(digest))
+    pusher.registry.blobs.clear()
+    pusher.refused("to:1", NotFound, "does not provide the specified platform", platform=f"linux/{OTHER}")
+    assert pusher.push("to:1").digest == two[1]
 
 
 def test_a_platform_that_an_image_is_not_for_is_refused(pusher: Pusher) -> None:
@@ -430,6 +458,8 @@ def test_an_upload_goes_on_where_it_was_cut(pusher: Pusher) -> None:
     pusher.have("app:1", BIG)
     pusher.registry.fault("PATCH", "uploads/", cut_upload(1 << 20), times=1)
     pusher.push("app:1")
+    told = [one for one in pusher.events if isinstance(one, BlobProgress) and one.state is State.UPLOADING]
+    assert max(event.bytes for event in told) == told[-1].bytes == told[-1].total
     patches = [asked for asked in pusher.registry.asked if asked.method == "PATCH"]
     assert len(patches[1].body) == len(patches[0].body) - (1 << 20)
     [layer] = pusher.manifest("app:1")["layers"]
@@ -531,6 +561,36 @@ def test_stopping_ends_at_once(pusher: Pusher) -> None:
     with pytest.raises(Cancelled), registries:
         pusher.engine.images.push(pusher.name("app:1"), registries=registries, tell=tell)
     assert not pusher.registry.tags
+
+
+def test_a_collection_meanwhile_takes_nothing(pusher: Pusher) -> None:
+    pusher.have("app:1", BIG)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BlobProgress) and event.state is State.UPLOADING:
+            pusher.engine.images.collect()
+
+    with pusher.registries() as registries:
+        pusher.engine.images.push(pusher.name("app:1"), registries=registries, tell=tell)
+    [layer] = pusher.manifest("app:1")["layers"]
+    assert pusher.engine._context.content.verify(Digest(layer["digest"]))
+    pusher.registry.blobs.clear()
+    pusher.push("app:1")
+    assert pusher.states() == [[State.WAITING, State.UPLOADING, State.READY]]
+
+
+def test_a_name_that_moved_meanwhile_stays_where_it_is(pusher: Pusher) -> None:
+    first = pusher.have("app:1")
+    other = pusher.have("other:1", {"b": b"b"})
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BlobProgress) and event.state is State.UPLOADING:
+            pusher.engine.images.tag(pusher.name("other:1"), pusher.name("app:1"))
+
+    with pusher.registries() as registries:
+        pushed = pusher.engine.images.push(pusher.name("app:1"), registries=registries, tell=tell)
+    assert pushed.image == first
+    assert pusher.engine.images.get(pusher.name("app:1")).id == other
 
 
 # -- names and events ------------------------------------------------------------------------------

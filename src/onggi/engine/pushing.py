@@ -143,7 +143,7 @@ class _Push:
             if documents and (pushed := self._push_whole(documents, repository)):
                 return pushed
             if not ours and platform:
-                raise self._not_for(platform)
+                raise self._not_for(platform) if self._packing == AS_IT_IS else self._only_as_it_is(platform)
             return self._push_image(repository)
 
         return self._registries.remote(self._reference).do("push", push)
@@ -170,6 +170,12 @@ class _Push:
         return NotFound(
             f"image with reference {self._reference.familiar} was found but does not provide the specified "
             f"platform ({platform})"
+        )
+
+    def _only_as_it_is(self, platform: Platform) -> InvalidArgument:
+        return InvalidArgument(
+            f"{self._reference.familiar}: the image for {platform} is here as it was received, without layers that "
+            "could be compressed anew; push it without --compression"
         )
 
     def _parse(self, digest: Digest) -> Manifest | Index | None:
@@ -317,7 +323,7 @@ class _Push:
         found[diff_id] = blob
 
     def _known(self, layer: Layer, before: Descriptor | None) -> Iterator[Descriptor]:
-        """Give the blobs that a layer may go as: as it came, then those that are here, then those elsewhere."""
+        """Give the blobs that a layer may go as: as it came, then as it is known."""
         known = self._context.sources.blobs(DiffID(layer.diff_id or ""))
         levels = {blob.digest: blob.level for blob in known}
         seen = set()
@@ -330,9 +336,10 @@ class _Push:
         tar = find(layer.tar, lease=self._lease) if layer.tar and self._packing.compression == "none" else None
         if tar is not None:
             known.append(LayerBlob(digest=tar.digest, size_bytes=tar.size_bytes, compression="none", level=0))
-        for blob in sorted(known, key=lambda one: find(one.digest, lease=self._lease) is None):
+        for blob in known:
             if blob.digest not in seen and self._packing.accepts(blob.compression, blob.level):
                 seen.add(blob.digest)
+                find(blob.digest, lease=self._lease)  # if it is here it stays
                 yield Descriptor(media_type=_OCI[blob.compression], digest=blob.digest, size=blob.size_bytes)
 
     def _compress(self, layer: Layer, compression: media.Compression, say: Say) -> Descriptor:
