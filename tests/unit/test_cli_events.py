@@ -1,6 +1,7 @@
 """`onggi events`: how an event is printed, and which of them a filter admits."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from onggi.base.errors import InvalidArgument
 from onggi.cli.events import FILTERS, is_wanted, line, shower
 from onggi.cli.filters import parse_filters
+from onggi.cli.moments import parse_moment
 from onggi.store.events import Event
+from tests.stores import Store
 
 ID = "4a8d60354b19dd2cb1ac7f480b40bfc7ca5d9dad30481c63db6acbdefc589f8b"
 IMAGE = "sha256:248350adcde1972c9974dfed779e7015117add6351c2178b3364e7fd26da364e"
@@ -89,3 +92,11 @@ def test_templates_have_the_fields_of_gos_structure() -> None:
 def test_filters(filters: Sequence[str], admitted: Sequence[Event]) -> None:
     wanted = parse_filters(filters, FILTERS)
     assert [event for event in (DIE, EXEC, TAG, PRUNE, CONNECT) if is_wanted(event, wanted)] == list(admitted)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "99999999999999999", "1000-01-01"])
+def test_times_beyond_what_a_database_counts_are_its_ends(tmp_path: Path, text: str) -> None:
+    moment = parse_moment(text, 0, {})
+    assert abs(moment) == 2**63 - 1
+    with Store(tmp_path) as store:
+        assert store.events.read(since_ns=moment, until_ns=moment) == []

@@ -133,6 +133,28 @@ def test_a_pattern_of_many_stars_takes_no_time() -> None:
     assert trim_start("*a" * 50 + "b", value, longest=True) == value
 
 
+def test_replacing_takes_no_more_than_the_product_of_pattern_and_value() -> None:
+    value = "a" * 50_000
+    assert replace(parse_pattern("a*b"), "x", value, everywhere=True) == value
+    assert replace(parse_pattern("*b"), "x", value, everywhere=False) == value
+
+
+@pytest.mark.parametrize("word", ["$A$A", "${A:-x}$A", '"$A$A"', "${A//a/$A}", "${A//*/\\$0\\$0\\$0}", "${A//a/bcd}"])
+def test_what_variables_bring_in_has_a_bound(word: str) -> None:
+    value = "a" * 600_000
+    with pytest.raises(ExpansionError, match="variables bring in more than 1048576 characters"):
+        expand_word(word, {"A": value})
+    assert expand_word("$A " + "x" * 600_000, {"A": value}) == f"{value} {'x' * 600_000}"
+
+
+def test_doubling_ends_soon() -> None:
+    value = "0123456789 abcde"
+    while len(value) < 1 << 20:
+        value = expand("$A$A", {"A": value}).text
+    with pytest.raises(ExpansionError, match="variables bring in more than"):
+        expand("$A$A", {"A": value})
+
+
 @given(st.text("$x{}:-+?#%/\\`'\" ab*", max_size=24), st.sampled_from("\\`"), st.booleans())
 def test_any_word_is_text_or_an_error(word: str, escape: str, raw: bool) -> None:
     try:

@@ -11,14 +11,20 @@ from onggi.base.units import SECOND, parse_duration, parse_time
 _DATE: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2}(?:\.\d{1,9})?))?)?(Z|[+-]\d{2}:\d{2})?", re.ASCII
 )
+_END_NS: Final = 2**63 - 1
+"""What the database and most programs keep."""
 _SECONDS: Final = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?", re.ASCII)
 
 
 def parse_moment(text: str, now_ns: int, env: Mapping[str, str]) -> int:
     """Read `2024-05-01T10:00:00Z`, `2024-05-01` (in the caller's zone), `10m` (ago) or `1714557600.5`.
 
-    Gives nanoseconds since 1970. Raises InvalidArgument.
+    Gives nanoseconds since 1970, those of the years 1678 and 2262 for anything beyond. Raises InvalidArgument.
     """
+    return max(-_END_NS, min(_END_NS, _parse(text, now_ns, env)))
+
+
+def _parse(text: str, now_ns: int, env: Mapping[str, str]) -> int:
     if found := _SECONDS.fullmatch(text):
         return int(found[1]) * SECOND + int((found[2] or "").ljust(9, "0"))
     if found := _DATE.fullmatch(text):

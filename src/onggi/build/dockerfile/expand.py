@@ -25,7 +25,7 @@ from onggi.base.errors import InvalidArgument
 from . import instructions as of
 from .quoting import quote
 from .shell_pattern import parse_pattern, replace, trim_end, trim_start
-from .spaces import is_space
+from .spaces import split_at_spaces
 
 EXPANDED: Final[Mapping[type[of.Instruction], frozenset[str]]] = {
     of.From: frozenset({"base", "platform"}),  # with the ARGs before the first FROM only
@@ -51,6 +51,8 @@ EXPANDED: Final[Mapping[type[of.Instruction], frozenset[str]]] = {
 _SPECIAL: Final = frozenset("@*#?-$!0")
 _END: Final = ""
 _MAX_DEPTH: Final = 64
+_MAX_SUBSTITUTED: Final = 1 << 20
+"""Characters that variables may bring into one word: eight times what Linux gives a program as one variable."""
 _NO_CHARACTER: Final = "\ufffd"  # how Go prints the end of its input
 
 
@@ -91,7 +93,7 @@ class _Failed(Exception):
     pass
 
 
-class _TooDeep(_Failed):
+class _TooMuch(_Failed):
     pass
 
 
@@ -100,27 +102,25 @@ class _Words:
 
     def __init__(self) -> None:
         self._done: list[str] = []
-        self._word = ""
-        self._inside = False
+        self._parts: list[str] = []
 
     def add(self, text: str) -> None:
         """Add what splits at spaces."""
-        for char in text:
-            if not is_space(char):
-                self.add_whole(char)
-            elif self._inside and self._word:
-                self._done.append(self._word)
-                self._word, self._inside = "", False
+        first, *others = split_at_spaces(text)
+        self.add_whole(first)
+        for other in others:
+            self.finish()
+            self.add_whole(other)
 
     def add_whole(self, text: str) -> None:
         """Add what belongs to one word, spaces and all."""
-        self._word += text
-        self._inside = True
+        self._parts.append(text)
 
     def finish(self) -> list[str]:
-        if self._word:
-            self._done.append(self._word)
-            self._word, self._inside = "", False
+        """End a word, if there is one, and give all."""
+        if word := "".join(self._parts):
+            self._done.append(word)
+        self._parts.clear()
         return self._done
 
 
@@ -146,6 +146,7 @@ class Lexer:
         self._raw_quotes, self._raw_escapes = raw_quotes, raw_escapes
         self._skip_unset = skip_unset
         self._depth = 0
+        self._substituted = 0
         self._special: dict[str, Callable[[], str]] = {"$": self._dollar}
         if not skip_quotes:
             self._special |= {"'": self._single_quoted, '"': self._double_quoted}
@@ -181,7 +182,7 @@ class Lexer:
     def _until(self, stop: str, raw_escapes: bool) -> tuple[str, list[str]]:
         """Read up to the character `stop`, or to the end."""
         if self._depth == _MAX_DEPTH:
-            raise _TooDeep(f"substitutions are nested deeper than {_MAX_DEPTH}")
+            raise _TooMuch(f"substitutions are nested deeper than {_MAX_DEPTH}")
         before, self._raw_escapes = self._raw_escapes, raw_escapes
         self._depth += 1
         try:
@@ -327,7 +328,7 @@ class Lexer:
         if value is None and self._skip_unset:
             return f"${{{name}/{pattern}/{text}}}"
         try:
-            return replace(parse_pattern(pattern), text, value or "", everywhere=everywhere)
+            return replace(parse_pattern(pattern), text, value or "", everywhere=everywhere, count=self._count)
         except ValueError as error:
             raise _Failed(f"invalid pattern ({pattern}) in substitution: {error}") from None
 
@@ -335,7 +336,7 @@ class Lexer:
         """Read a part of a substitution; what ends early lacks its end, whatever was open inside."""
         try:
             return self._until(stop, raw_escapes)[0]
-        except _TooDeep:
+        except _TooMuch:
             raise
         except _Failed:
             if self._peek() == _END:
@@ -358,4 +359,10 @@ class Lexer:
     def _get(self, name: str) -> str | None:
         value = self._env.get(name)
         (self.unmatched if value is None else self.matched).add(name)
+        self._count(value or "")
         return value
+
+    def _count(self, substituted: str) -> None:
+        self._substituted += len(substituted)
+        if self._substituted > _MAX_SUBSTITUTED:
+            raise _TooMuch(f"variables bring in more than {_MAX_SUBSTITUTED} characters")

@@ -4,6 +4,7 @@ A pattern is matched by keeping the set of places where it may go on, so no text
 no pattern takes more than their product of steps.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 _ANY: Final = object()
@@ -46,22 +47,47 @@ def trim_end(pattern: str, value: str, *, longest: bool) -> str:
     return value if end is None else value[: len(value) - end]
 
 
-def replace(pattern: Pattern, text: str, value: str, *, everywhere: bool) -> str:
-    """Replace the first part that matches, or every one, by `text`; at one place the longest part counts."""
+def replace(
+    pattern: Pattern, text: str, value: str, *, everywhere: bool, count: Callable[[str], object] = lambda part: None
+) -> str:
+    """Replace the first part that matches, or every one, by `text`; at one place the longest part counts.
+
+    `count` hears of everything that is put in, and may raise.
+    """
     result: list[str] = []
+    ends = _longest(pattern, value)
     at = copied = 0
     last_end = -1
     while at <= len(value):
-        end = _match(pattern, value, at, longest=True)
-        if end is None or end == at == last_end:  # no match, or an empty one right after another
+        end = ends[at]
+        if end < 0 or end == at == last_end:  # no match, or an empty one right after another
             at += 1
             continue
-        result += [value[copied:at], _template(text, value[at:end]) if everywhere else text]
+        part = _template(text, value[at:end], count) if everywhere else text
+        count(part)
+        result += [value[copied:at], part]
         copied = last_end = end
         if not everywhere:
             break
         at = end if end > at else at + 1
     return "".join((*result, value[copied:]))
+
+
+def _longest(pattern: Pattern, value: str) -> list[int]:
+    """Say for each place where the longest match that begins there ends, -1 where none does."""
+    ends = [-1] * (len(value) + 1)
+    later = [-1] * (len(pattern) + 1)  # of the rests of the pattern, one place further on
+    for at in range(len(value), -1, -1):
+        char = value[at : at + 1]
+        here = [-1] * len(pattern) + [at]
+        for state in range(len(pattern) - 1, -1, -1):
+            token = pattern[state]
+            if token is _STAR:
+                here[state] = max(here[state + 1], later[state] if char != "\n" else -1)
+            elif char and (token == char or (token is _ANY and char != "\n")):
+                here[state] = later[state + 1]
+        ends[at], later = here[0], here
+    return ends
 
 
 def _match(pattern: Pattern, value: str, start: int, *, longest: bool) -> int | None:
@@ -104,7 +130,7 @@ def _step(pattern: Pattern, states: set[int], char: str) -> set[int]:
     return following
 
 
-def _template(text: str, matched: str) -> str:
+def _template(text: str, matched: str, count: Callable[[str], object]) -> str:
     """Fill in `$0` and `${0}`, drop other `$name`: what Go's regexp does to a replacement, and so BuildKit to `//`."""
     if "$" not in text:
         return text
@@ -122,7 +148,9 @@ def _template(text: str, matched: str) -> str:
         if name is None:
             result.append("$")
             continue
-        result.append(matched if name.isascii() and name.isdigit() and int(name[:9]) == 0 else "")
+        if name.isascii() and name.isdigit() and int(name[:9]) == 0:
+            count(matched)
+            result.append(matched)
         text = rest
 
 
