@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,10 +11,16 @@ from onggi.spec.digest import Digest
 from tests.archives import END, member
 from tests.registry_server import Registry
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 Files = Mapping[str, bytes]
 PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     media.OCI_LAYER: bytes,
     media.OCI_LAYER_GZIP: lambda tar: gzip.compress(tar, 6, mtime=0),
+    media.OCI_LAYER_ZSTD: zstd.compress,
     media.DOCKER_LAYER_GZIP: lambda tar: gzip.compress(tar, 6, mtime=0),
 }
 

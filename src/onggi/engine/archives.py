@@ -17,7 +17,7 @@ from onggi.base.errors import Corrupt, InvalidArgument, NotFound, OnggiError
 from onggi.engine.context import Context
 from onggi.engine.layering import copy, receive_layer, settle_layer, tar_size, write_tar
 from onggi.spec import media
-from onggi.spec.digest import DiffID, Digest
+from onggi.spec.digest import DiffID, Digest, digest_problem
 from onggi.spec.image import Descriptor, Index, Manifest, check_layers, parse_manifest, print_manifest, select_manifest
 from onggi.spec.image_config import MAX_IMAGE_CONFIG_BYTES, parse_image_config
 from onggi.spec.platform import Platform
@@ -126,7 +126,8 @@ def _kept(context: Context, manifest: Digest, lease: Lease) -> dict[Digest, _Blo
     if not isinstance(parsed, Manifest):
         return None
     found = {manifest: _Blob(len(data), data=data)}
-    for descriptor in parsed.layers:
+    other = [parsed.config] if parsed.config.digest.algorithm != "sha256" else []  # images have their ids by that
+    for descriptor in (*other, *parsed.layers):
         if context.content.find(descriptor.digest, lease=lease) is None:
             return None
         found[descriptor.digest] = _Blob(descriptor.size, blob=descriptor.digest)
@@ -155,7 +156,7 @@ def _path(digest: Digest) -> str:
 
 
 def _write_archive(context: Context, blobs: Mapping[Digest, _Blob], index: bytes, manifest: bytes, sink: Sink) -> None:
-    for directory in ("blobs", "blobs/sha256"):
+    for directory in ("blobs", *sorted({f"blobs/{digest.algorithm}" for digest in blobs})):
         _put(sink, Entry(name=f"{directory}/".encode(), kind=Kind.DIRECTORY, mode=0o755))
     for digest, blob in sorted(blobs.items()):
         _put(sink, Entry(name=_path(digest).encode(), kind=Kind.REGULAR, size=blob.size))
@@ -230,12 +231,19 @@ def _take_in(context: Context, source: Source, lease: Lease) -> _Files:
         name = _clean(entry.name.decode("utf-8", "surrogateescape"))
         if entry.kind is Kind.REGULAR:
             chunks = _whole(entry, reader)
-            files.digests[name] = context.content.put(chunks, lease=lease).digest
+            files.digests[name] = context.content.put(chunks, _other_digest(name), lease=lease).digest
         elif entry.kind in (Kind.SYMLINK, Kind.HARDLINK):
             link = entry.link.decode("utf-8", "surrogateescape")
             base = name.rpartition("/")[0] if entry.kind is Kind.SYMLINK and not link.startswith("/") else ""
             files.links[name] = _clean(f"{base}/{link}")
     return files
+
+
+def _other_digest(name: str) -> Digest | None:
+    """Give the digest by which a layout names a blob, if that is not the one by which blobs are stored anyway."""
+    first, _, rest = name.partition("/")
+    text = rest.replace("/", ":")
+    return None if first != "blobs" or text.startswith("sha256:") or digest_problem(text) else Digest(text)
 
 
 def _whole(entry: Entry, reader: TarReader) -> Iterator[bytes]:

@@ -52,10 +52,16 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything; `layers_bytes` is what all images take up, `used_bytes` those from which there are containers."""
+    """Everything.
+
+    `layers_bytes` and `blobs_bytes` are what all images take up: the files of their layers, and
+    what is kept beside them (tars, the blobs that came from registries, manifests, configs).
+    `used_bytes` is how much of both is of images from which there are containers.
+    """
 
     images: tuple[ImageUsage, ...]
     layers_bytes: int
+    blobs_bytes: int
     used_bytes: int
     containers: tuple[ContainerUsage, ...]
     volumes: tuple[VolumeUsage, ...]
@@ -63,11 +69,12 @@ class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     def sum_images(self) -> Sum:
         """Images that containers are made from are in use."""
+        size = self.layers_bytes + self.blobs_bytes
         return Sum(
             total=len(self.images),
             active=sum(item.containers > 0 for item in self.images),
-            size_bytes=self.layers_bytes,
-            reclaimable_bytes=self.layers_bytes - self.used_bytes,
+            size_bytes=size,
+            reclaimable_bytes=size - self.used_bytes,
         )
 
     def sum_containers(self) -> Sum:
@@ -110,7 +117,8 @@ def measure(context: Context) -> DiskUsage:
             for image in images
         ),
         layers_bytes=sum(sizes.values()),
-        used_bytes=sum(used.values()),
+        blobs_bytes=sum(context.images.blobs(layers).values()),
+        used_bytes=sum(used.values()) + sum(context.images.blobs(id for id in layers if users[id]).values()),
         containers=tuple(_containers(context)),
         volumes=tuple(_volumes(context)),
         build_cache=tuple(BuildCache(context.root).entries()),

@@ -33,7 +33,7 @@ def receive_layer(context: Context, source: Source, *, lease: Lease, expected: D
             ingest.write(buffer[:count])
         diff_id = stream.drain()
         if expected is not None and diff_id != expected:
-            raise Corrupt(f"a layer is {diff_id}, but the image's config says {expected}; it was damaged, or made wrongly")
+            raise Corrupt(f"a layer is {diff_id}, but the image's config says {expected}; it is damaged")
         ingest.finish()
     return Received(layer=context.layers.receive(diff_id, lease=lease), diff_id=diff_id)
 

@@ -277,10 +277,22 @@ class _Pull:
         context = self._context
         blobs = [chosen.manifest.config.digest, *(layer.digest for layer in chosen.manifest.layers)]
         context.content.link(chosen.digest, blobs)
-        image = context.images.create(chosen.raw_config, layers, manifest=chosen.digest, lease=self._lease)
-        names = [reference.with_digest(top)]
-        if reference.tag and reference.digest is None:
-            names.append(reference)
-        for name in names:
-            context.images.tag(name, image.id, manifest=top)
+        with context.root.db.write(durable=True):
+            image = context.images.create(
+                chosen.raw_config, layers, manifest=self._manifest_of(chosen), lease=self._lease
+            )
+            names = [reference.with_digest(top)]
+            if reference.tag and reference.digest is None:
+                names.append(reference)
+            for name in names:
+                context.images.tag(name, image.id, manifest=top)
         return context.images.get(image.id)
+
+    def _manifest_of(self, chosen: _Chosen) -> Digest | None:
+        """Give the image's manifest from now on; None to leave it that which it has.
+
+        Where its layers were here, their blobs in this manifest were not fetched, and an earlier one may be whole.
+        """
+        find = self._context.content.find
+        whole = all(find(layer.digest) is not None for layer in chosen.manifest.layers)
+        return chosen.digest if whole or self._context.images.find(Digest.of(chosen.raw_config)) is None else None

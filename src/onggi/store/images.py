@@ -6,6 +6,7 @@ removed, also without a tag; what it needs stays with it.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,18 @@ from .content import Content
 from .layers import COLUMNS, Layer, layer_of
 from .leases import Lease
 from .root import StateRoot
+
+_BLOBS: Final = """
+WITH RECURSIVE wanted(id) AS (SELECT value FROM json_each(?)),
+kept(digest) AS (
+    SELECT id FROM wanted
+    UNION SELECT manifest FROM images JOIN wanted USING (id)
+    UNION SELECT manifest FROM tags WHERE image IN (SELECT id FROM wanted)
+    UNION SELECT tar FROM image_layers JOIN layers ON layers.id = layer WHERE image IN (SELECT id FROM wanted)
+    UNION SELECT child FROM blob_links JOIN kept ON parent = kept.digest
+)
+SELECT digest, size FROM blobs JOIN kept USING (digest) WHERE NOT lost
+"""
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +117,13 @@ class Images:
         with self._root.db.read() as db:
             return _image(db, _resolve(db, text))
 
+    def find(self, id: Digest) -> Image | None:
+        """Give an image by its id, None if it is not here."""
+        try:
+            return self.get(id)
+        except NotFound:
+            return None
+
     def get(self, id: Digest) -> Image:
         """Give an image by its id."""
         with self._root.db.read() as db:
@@ -139,6 +159,15 @@ class Images:
                 (layer,),
             ).fetchall()
         return [row[0] for row in rows]
+
+    def blobs(self, ids: Iterable[Digest]) -> dict[Digest, int]:
+        """Give the blobs that images keep beside their layers' files, and how large each is.
+
+        Those are configs, manifests and all that these list, and tars.
+        """
+        with self._root.db.read() as db:
+            rows = db.execute(_BLOBS, (msgspec.json.encode([str(id) for id in ids]).decode(),)).fetchall()
+        return {Digest(digest): size for digest, size in rows}
 
     def users(self, id: Digest) -> list[str]:
         """Ids of the containers made from an image."""
