@@ -284,6 +284,18 @@ def test_after_sigkill_a_pull_goes_on_from_its_byte(puller: Puller) -> None:
     assert range_ == f"bytes={there}-"
 
 
+def test_a_partial_blob_that_was_spoiled_is_fetched_anew(puller: Puller) -> None:
+    """As a power failure leaves it."""
+    add_image(puller.registry, "app", "1", [BIG], layer_type=media.OCI_LAYER, architecture=HERE)
+    big = max(puller.registry.blobs["app"].items(), key=lambda item: len(item[1]))[0]
+    Path(puller.engine.root, "ingest", f"blob-{Digest(big).hex}").write_bytes(bytes(1 << 20))
+    puller.pull("app:1")
+    assert [asked.headers.get("range") for asked in puller.registry.asked if big in asked.path] == [
+        f"bytes={1 << 20}-",
+        None,
+    ]
+
+
 def test_two_pulls_fetch_each_blob_once(puller: Puller) -> None:
     add_image(puller.registry, "app", "1", [{"a": b"1"}, BIG], architecture=HERE)
 
@@ -298,7 +310,7 @@ def test_two_pulls_fetch_each_blob_once(puller: Puller) -> None:
 
 def test_large_blobs_come_in_ranges(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "RANGED_BYTES", 1 << 20)
-    monkeypatch.setattr(pull, "_RANGE_BYTES", 300_000)
+    monkeypatch.setattr(pull, "_RANGE_BYTES", (300_000, 300_000))
     add_image(puller.registry, "app", "1", [BIG], layer_type=media.OCI_LAYER, architecture=HERE)
     puller.registry.fault("GET", "blobs/", cut(100_000), times=1)
     puller.pull("app:1")

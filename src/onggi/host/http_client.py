@@ -427,5 +427,7 @@ def _tls_error(url: str, error: Exception) -> Unavailable:
         return NoTls(f"{shown(url)}: {reason}")
     if match := re.search(r"certificate verify failed: ([^(]*)", text):
         return Unavailable(f"{shown(url)}: its certificate cannot be verified: {match[1].strip()}")
+    if "EOF occurred" in text or "BAD_RECORD_MAC" in text:
+        return Broken(f"{shown(url)}: the connection broke while TLS began")
     match = re.search(r"\] ([^(']*)", text)
     return Unavailable(f"{shown(url)}: TLS failed: {match[1].strip() if match else 'the connection broke'}")

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 RANGED_BYTES: Final = 64 << 20
 """A blob of which so much is missing comes in several ranges at once."""
-_RANGE_BYTES: Final = 4 << 20
+_RANGE_BYTES: Final = (256 << 10, 4 << 20)
 _RANGES: Final = 3
+_PARTS: Final = 100
+"""So many ranges a blob at least: of those that come at the same moment only the first is kept when all break off."""
 _ATTEMPTS: Final = 4
 _WORTH_BYTES: Final = 256 << 10
 """A connection that brought so much before it broke is no failed attempt."""
@@ -27,17 +29,25 @@ Arrived = Callable[[int], None]
 """Told how many bytes of a blob are here."""
 
 
+class _Progress:
+    """Of one attempt: the bytes that it brought, and those from before that it went on from."""
+
+    bytes = 0
+    taken_up = 0
+
+
 def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease: Lease, arrived: Arrived) -> Blob:
     """Give a blob, fetched if it is not here; two who want the same one fetch it once.
 
     A connection that breaks is taken up where it broke, as often as it brings something.
-    Raises Corrupt for what is not what its descriptor says; nothing of that stays.
+    What was taken up and came out wrong is fetched once more from its beginning: that may have been
+    spoiled before. Raises Corrupt for what is not what its descriptor says; nothing of that stays.
     """
-    attempts = 0
+    attempts, again = 0, False
     while True:
-        progress = [0]
+        progress = _Progress()
 
-        def receive(repository: Repository, progress: list[int] = progress) -> Blob:
+        def receive(repository: Repository, progress: _Progress = progress) -> Blob:
             return _receive(repository, content, descriptor, lease, arrived, progress)
 
         if found := content.find(descriptor.digest, lease=lease):
@@ -45,10 +55,14 @@ def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease
         try:
             return remote.do("pull", receive)
         except Unavailable:
-            attempts = 1 if progress[0] >= _WORTH_BYTES else attempts + 1
+            attempts = 1 if progress.bytes >= _WORTH_BYTES else attempts + 1
             if attempts >= _ATTEMPTS:
                 raise
             remote.wait(attempts)
+        except Corrupt:
+            if again or not progress.taken_up:
+                raise
+            again = True
 
 
 def _receive(
@@ -57,7 +71,7 @@ def _receive(
     descriptor: Descriptor,
     lease: Lease,
     arrived: Arrived,
-    progress: list[int],
+    progress: _Progress,
 ) -> Blob:
     size = descriptor.size
     with content.receive(descriptor.digest, lease=lease) as ingest:
@@ -66,13 +80,13 @@ def _receive(
             return found
         if ingest.offset > size:
             ingest.restart()
-        before = ingest.offset
+        before = progress.taken_up = ingest.offset
         arrived(before)
         try:
             if size - ingest.offset < RANGED_BYTES or not _receive_ranges(repository, ingest, descriptor, arrived):
                 _receive_rest(repository, ingest, descriptor, arrived)
         finally:
-            progress[0] += max(0, ingest.offset - before)
+            progress.bytes += max(0, ingest.offset - before)
         if ingest.offset != size:
             ingest.abandon()
             raise Corrupt(f"blob {descriptor.digest}: {ingest.offset} bytes came, its manifest says {size}")
@@ -95,9 +109,10 @@ def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descript
     from concurrent.futures import ThreadPoolExecutor
 
     size = descriptor.size
+    step = min(max(size // _PARTS, _RANGE_BYTES[0]), _RANGE_BYTES[1])
 
     def fetch(start: int) -> bytes | None:
-        with repository.blob(descriptor.digest, offset=start, end=min(start + _RANGE_BYTES, size), size=size) as blob:
+        with repository.blob(descriptor.digest, offset=start, end=min(start + step, size), size=size) as blob:
             return None if blob.offset != start else b"".join(blob.stream())
 
     def take(piece: bytes | None) -> bool:
@@ -112,7 +127,7 @@ def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descript
     pieces: deque[Future[bytes | None]] = deque()
     with ThreadPoolExecutor(_RANGES, thread_name_prefix="range") as pool:
         try:
-            for start in range(ingest.offset, size, _RANGE_BYTES):
+            for start in range(ingest.offset, size, step):
                 pieces.append(pool.submit(fetch, start))
                 if len(pieces) > _RANGES and not take(pieces.popleft().result()):
                     return False
