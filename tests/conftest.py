@@ -5,6 +5,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,14 @@ settings.load_profile("onggi")
 TESTS = Path(__file__).parent
 
 
-def pytest_configure() -> None:
-    """Tests press Ctrl-C; a shell lets what it runs in the background ignore that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests press Ctrl-C, which a shell lets its background ignore, and never leave this machine for an image."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    home = tempfile.TemporaryDirectory(prefix="onggi-tests-")
+    config.add_cleanup(home.cleanup)
+    Path(home.name, "onggi").mkdir()
+    Path(home.name, "onggi", "registries.toml").write_text('[registry."docker.io"]\nurl = "http://127.0.0.1:1"\n')
+    os.environ["XDG_CONFIG_HOME"] = home.name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

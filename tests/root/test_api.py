@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 import onggi
-from onggi import ContainerRequest, Engine, InvalidArgument, NotFound, OnggiError
+from onggi import ContainerRequest, Engine, InvalidArgument, NotFound, OnggiError, Unavailable
 from tests.containers import wait_for
 from tests.homes import IMAGE, Home
 
@@ -221,6 +221,8 @@ def test_a_handle_removes_its_container_on_an_exception_too(home: Home) -> None:
 def test_mistakes_are_sentences(home: Home) -> None:
     engine = home.engine
     with pytest.raises(NotFound, match="nothing"):
+        engine.containers.run("nothing", pull="never")
+    with pytest.raises(Unavailable, match="onggi image bootstrap"):
         engine.containers.run("nothing")
     with pytest.raises(InvalidArgument):
         engine.containers.run("Not A Name")

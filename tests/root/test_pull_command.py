@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.spec.container import ContainerRequest
 from onggi.spec.digest import Digest
 from tests.homes import Home
 from tests.registry_server import Registry, status
@@ -169,3 +170,14 @@ def test_a_context_may_be_a_symbolic_link(home: Home, tmp_path: Path) -> None:
     (tmp_path / "real" / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     (tmp_path / "link").symlink_to("real")
     assert home.onggi("build", "-q", str(tmp_path / "link")).returncode == 0
+
+
+def test_python_pulls_what_is_not_here(home: Home, registry: Registry, box: Digest) -> None:
+    request = ContainerRequest(network="none")
+    with home.engine.containers.run(f"{registry.host}/box:1", request=request) as container:
+        container.wait()
+        assert "".join(line.log for line in container.logs()) == "hello from afar\n"
+    registry.asked.clear()
+    with home.engine.containers.run(f"{registry.host}/box:1", request=request, pull="always") as container:
+        container.wait()
+    assert registry.asked

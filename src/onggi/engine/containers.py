@@ -7,7 +7,7 @@ container's lock and in the order that a kill at any moment forgives.
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -253,9 +253,16 @@ class Containers:
         *,
         name: str | None = None,
         request: ContainerRequest | None = None,
+        pull: Literal["missing", "always", "never"] = "missing",
     ) -> Handle:
-        """Make a container of `image` and start it; `request` says everything else. Raises LaunchFailed."""
+        """Make a container of `image` and start it; `request` says everything else.
+
+        An image that is not here is pulled (`engine.images.pull`, which may raise too), unless
+        `pull` says otherwise. Raises LaunchFailed.
+        """
         wanted = msgspec.structs.replace(request or ContainerRequest(), image=image, command=tuple(command) or None)
+        if not wanted.rootfs and pull != "never":
+            wanted = msgspec.structs.replace(wanted, image=self._images.have(image, again=pull == "always"))
         container = self.create(wanted, name=name)
         ours, theirs = Attachment.pair() if wanted.auto_remove else (None, None)
         handle = Handle(self, container.id, ours)

@@ -193,6 +193,17 @@ class Images:
         names = [parse_reference(name) for image in self._context.images.list() for name in image.references]
         return sorted(name.tag for name in names if name.name == repository.name and name.tag)
 
+    def have(self, name: str, *, again: bool = False) -> str:
+        """Pull an image that is not here, or anyway; gives what it is called here."""
+        if not again:
+            try:
+                self.resolve(name)
+            except NotFound:
+                pass
+            else:
+                return name
+        return str(self.pull(name).reference)
+
     def import_tree(
         self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
     ) -> Image:
