@@ -1,10 +1,12 @@
 """What is measured: for each case its subjects, and the targets that they should reach."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,7 @@ class Case:
     beside: dict[str, str] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     least_rounds: int = 0
+    most_rounds: int = 1000
     back_to_back: bool = True
 
     def add(
@@ -189,6 +192,46 @@ def cold(lineups: Sequence[Lineup]) -> Case:
     python = Peer("python", lineups[0].onggi.world, (sys.executable,))
     case.add("`python3 -I -c pass`", python.timed("-I", "-c", "pass"))
     return case
+
+
+def pull(lineup: Lineup, reference: str, size_bytes: int) -> Iterator[Case]:
+    """Measure how long it takes until an image can be run that is only in a registry of this machine."""
+    size = f"{size_bytes / 1e6:.0f} MB unpacked, gzip"
+    case = Case(f"pull of three layers, {size}, from a registry on loopback", most_rounds=5, back_to_back=False)
+    again = Case("pull of the same image, which is here", most_rounds=15, back_to_back=False)
+    ours = ""
+    for peer in (lineup.onggi, *lineup.engines, *((lineup.newest,) if lineup.newest else ())):
+        flags = ("--tls-verify=false",) if peer in lineup.podmans else ()
+        words = ("pull", "--quiet", *flags, reference)
+        beside = ours or None
+        name = case.add(peer.label, peer.timed(*words), beside=beside, before=partial(_forget, peer, reference))
+        again.add(peer.label, peer.timed(*words), beside=beside, before=partial(_have, peer, words))
+        ours = ours or name
+    yield case
+    yield again
+
+
+def _forget(peer: Peer, reference: str) -> None:
+    with suppress(Failed):  # it was not here
+        peer.do("rmi", "--force", reference)
+    os.sync()
+
+
+def _have(peer: Peer, words: Sequence[str]) -> None:
+    peer.do(*words)
+
+
+def layers_of_this_host(place: Path) -> int:
+    """Write a Dockerfile and the tars of its three layers, real files of this host; gives their size together."""
+    place.mkdir()
+    lines = ["FROM scratch"]
+    size = 0
+    for number, directory in enumerate(("usr/share/doc", "usr/include", "usr/lib/gcc"), 1):
+        subprocess.run(["tar", "-C", "/", "-cf", place / f"{number}.tar", directory], check=True)
+        lines.append(f"ADD {number}.tar /")
+        size += (place / f"{number}.tar").stat().st_size
+    (place / "Dockerfile").write_text("\n".join(lines) + "\n")
+    return size
 
 
 @contextmanager

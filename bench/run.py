@@ -19,10 +19,11 @@ from bench.cases import Case, Lineup
 from bench.peers import IMAGE, Docker, Onggi, Peer, Podman, Runtime, processes, pss_bytes
 from bench.series import Failed, Series, measure_back_to_back, measure_idle
 from bench.worlds import DISK, World, Worlds, enter_namespaces, fresh_disk, remove_cgroups
+from tests.debian_registry import debian_registry
 from tests.record_truth import PEERS, make_tree
 from tests.truth.world import BASE, base_archive
 
-CASES: Final = ("run", "exec", "ps", "build", "cold", "api", "memory")
+CASES: Final = ("run", "exec", "ps", "build", "images", "cold", "api", "memory")
 ROUNDS: Final = 30
 TREE: Final = PEERS / "sid"
 BESIDE: Final = {
@@ -61,7 +62,7 @@ class Bench:
         if wanted - {"cold", "api"}:
             for lineup in self.lineups:
                 self._fill(lineup)
-        if "build" in wanted:
+        if wanted & {"build", "images"}:
             self._add_newest(self.lineups[0])
 
     def _make_images(self) -> None:
@@ -122,11 +123,22 @@ class Bench:
         if "build" in wanted:
             yield cases.build_cached(self.lineups[:1], self.contexts)
             yield cases.build_ten(self.lineups[:1], self.contexts)
+        if "images" in wanted:
+            yield from self._images(self.lineups[0])
         if "cold" in wanted:
             yield cases.cold(self.lineups)
         if "api" in wanted:
             with cases.first_instruction(self.lineups) as case:
                 yield case
+
+    def _images(self, lineup: Lineup) -> Iterator[Case]:
+        with debian_registry(self._disk / "registry") as registry:
+            reference = f"{registry.host}/bench"
+            size_bytes = cases.layers_of_this_host(self._disk / "layers")
+            lineup.onggi.do("build", "--tag", reference, str(self._disk / "layers"))
+            lineup.onggi.do("push", "--compression", "gzip", reference)
+            lineup.onggi.do("builder", "prune", "--all", "--force")  # it has the layers, too
+            yield from cases.pull(lineup, reference, size_bytes)
 
     def memory(self) -> dict[str, float]:
         """Measure what stands beside running containers, in bytes; the mean where there are several of a kind."""
@@ -143,7 +155,7 @@ class Bench:
 def measure(case: Case, rounds: int) -> tuple[Series, Series | None]:
     """Measure a case after idling, and back to back."""
     say(f"{case.title}: {len(case.subjects)} subjects")
-    rounds = max(rounds, case.least_rounds)
+    rounds = min(max(rounds, case.least_rounds), case.most_rounds)
     idle = measure_idle(case.subjects, rounds)
     return idle, measure_back_to_back(case.subjects, rounds) if case.back_to_back else None
 
@@ -155,7 +167,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"measurements of each (default {ROUNDS})")
     options = parser.parse_args()
     wanted = set(options.cases or CASES)
-    if "build" in wanted and shutil.which("debootstrap"):
+    if wanted & {"build", "images"} and shutil.which("debootstrap"):
         make_tree(TREE)
     enter_namespaces()
     rows: list[list[str]] = []

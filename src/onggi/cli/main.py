@@ -21,6 +21,8 @@ _QUICK: Final = {
     "build": "build.build",
     "create": "running.create",
     "exec": "running.exec_",
+    "pull": "pull.pull",
+    "push": "push.push",
     "run": "running.run",
     "start": "running.start",
 }
