@@ -1,5 +1,6 @@
 """`pull` against a registry that may lie, cut and wait."""
 
+import json
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from onggi.registry.progress import BlobProgress, Event, Note, State
 from onggi.spec import media
 from onggi.spec.digest import Digest
 from onggi.spec.platform import machine_platform
+from tests.certificates import Authority
 from tests.registry_server import (
     Registry,
     answer,
@@ -55,9 +57,10 @@ class Puller:
     def __init__(self, engine: Engine, registry: Registry, home: Path) -> None:
         self.engine, self.registry, self.home = engine, registry, home
         self.events: list[Event] = []
+        self.environment: dict[str, str] = {}
 
     def registries(self) -> Registries:
-        return Registries.of({}, home=str(self.home), uid=0)
+        return Registries.of(self.environment, home=str(self.home), uid=0)
 
     def name(self, rest: str) -> str:
         return f"{self.registry.host}/{rest}"
@@ -420,3 +423,23 @@ def test_what_registries_answer(puller: Puller, fault: object, error: type[Onggi
 def test_nobody_there_is_said_with_what_to_do(puller: Puller) -> None:
     with puller.registries() as registries, pytest.raises(Unavailable, match="onggi image bootstrap"):
         puller.engine.images.pull("127.0.0.1:1/app", registries=registries)
+
+
+def test_what_registries_do_not_carry_comes_from_where_the_manifest_says(puller: Puller, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    add_image(puller.registry, "app", "1", [{"a": b"1"}], architecture=HERE)
+    data, _ = puller.registry.manifests["app"][puller.registry.tags["app"]["1"]]
+    document = json.loads(data)
+    (layer,) = document["layers"]
+    with Registry(certificate=authority.issue("elsewhere")) as elsewhere:
+        elsewhere.add_blob("x", puller.registry.blobs["app"].pop(layer["digest"]))
+        there = f"/v2/x/blobs/{layer['digest']}"
+        urls = [f"http://{elsewhere.host}{there}", f"https://{elsewhere.host}/nothing", f"{elsewhere.url}{there}"]
+        for number, chosen in ((1, urls), (2, urls[:1])):
+            document["layers"] = [{**layer, "mediaType": foreign, "urls": chosen}]
+            puller.registry.add_manifest("app", str(number), document)
+        puller.environment = {"SSL_CERT_FILE": str(authority.ca)}
+        puller.refused("app:2", NotSupported, "not to be had by https")
+        assert puller.pull("app:1").image.layers
+        assert all("authorization" not in asked.headers for asked in elsewhere.asked)

@@ -7,7 +7,7 @@ receiver if it is streamed (blobs). Every answer is bounded before it is believe
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -138,6 +138,21 @@ class Repository:
                 yield self._part(response, what, offset, end, size)
             else:
                 yield self._whole(response, what, size)
+
+    @contextmanager
+    def blob_elsewhere(self, url: str, digest: Digest, *, offset: int, size: int) -> Iterator[Blob]:
+        """Fetch a blob that registries do not carry from a URL of its descriptor: by https, and without credentials."""
+        what = f"blob {digest} of {self.name}"
+        if urlsplit(url).scheme != "https":
+            raise NotSupported(f"{what} is not carried by the registry, and not to be had by https: {shown(url)}")
+        headers = (("Range", f"bytes={offset}-"),) if offset else ()
+        with self._client.send("GET", url, headers=headers) as response:
+            if response.status == 206:
+                yield self._part(response, what, offset, None, size)
+            elif response.status == 200:
+                yield self._whole(response, what, size)
+            else:
+                raise NotFound(f"{what} is not at {shown(url)}, which answered {response.said}")
 
     def has_blob(self, digest: Digest, *, pushing: bool = False) -> bool:
         """Whether the registry has a blob in this repository; `pushing` if it is to be sent otherwise."""

@@ -4,11 +4,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from onggi.base.errors import Corrupt, Unavailable
+from onggi.base.errors import Corrupt, NotFound, NotSupported, Unavailable
+from onggi.spec import media
 from onggi.spec.image import Descriptor
 from onggi.store.content import Blob, Content, Ingest
 from onggi.store.leases import Lease
 
+from .client import Blob as Incoming
 from .client import Repository
 from .remote import Remote
 
@@ -21,6 +23,8 @@ _RANGE_BYTES: Final = (256 << 10, 4 << 20)
 _RANGES: Final = 3
 _PARTS: Final = 100
 """So many ranges a blob at least: of those that come at the same moment only the first is kept when all break off."""
+_PLACES: Final = 8
+"""How many URLs of a descriptor are tried."""
 _ATTEMPTS: Final = 4
 _WORTH_BYTES: Final = 256 << 10
 """A connection that brought so much before it broke is no failed attempt."""
@@ -83,8 +87,7 @@ def _receive(
         before = progress.taken_up = ingest.offset
         arrived(before)
         try:
-            if size - ingest.offset < RANGED_BYTES or not _receive_ranges(repository, ingest, descriptor, arrived):
-                _receive_rest(repository, ingest, descriptor, arrived)
+            _receive_missing(repository, ingest, descriptor, arrived)
         finally:
             progress.bytes += max(0, ingest.offset - before)
         if ingest.offset != size:
@@ -93,15 +96,41 @@ def _receive(
         return ingest.finish()
 
 
-def _receive_rest(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> None:
-    if ingest.offset == descriptor.size:
+def _receive_missing(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> None:
+    digest, size = descriptor.digest, descriptor.size
+    if ingest.offset == size:
         return
-    with repository.blob(descriptor.digest, offset=ingest.offset, size=descriptor.size) as blob:
-        if blob.offset != ingest.offset:
-            ingest.restart()
-        for chunk in blob.stream():
-            ingest.write(chunk)
-            arrived(ingest.offset)
+    try:
+        if size - ingest.offset >= RANGED_BYTES and _receive_ranges(repository, ingest, descriptor, arrived):
+            return
+        with repository.blob(digest, offset=ingest.offset, size=size) as blob:
+            _take(blob, ingest, arrived)
+    except NotFound:
+        if media.is_distributable(descriptor.media_type) or not descriptor.urls:
+            raise
+        _receive_elsewhere(repository, ingest, descriptor, arrived)
+
+
+def _receive_elsewhere(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> None:
+    """Fetch what the registry does not carry from where its descriptor says, the first place that has it."""
+    *others, last = (descriptor.urls or ())[:_PLACES]
+    for url in (*others, last):
+        try:
+            with repository.blob_elsewhere(url, descriptor.digest, offset=ingest.offset, size=descriptor.size) as blob:
+                _take(blob, ingest, arrived)
+        except (NotFound, NotSupported, Unavailable):
+            if url == last:
+                raise
+        else:
+            return
+
+
+def _take(blob: Incoming, ingest: Ingest, arrived: Arrived) -> None:
+    if blob.offset != ingest.offset:
+        ingest.restart()
+    for chunk in blob.stream():
+        ingest.write(chunk)
+        arrived(ingest.offset)
 
 
 def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> bool:
