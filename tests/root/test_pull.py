@@ -34,6 +34,7 @@ from onggi.spec.digest import Digest
 from onggi.spec.platform import machine_platform
 from tests.certificates import Authority
 from tests.registry_server import (
+    Call,
     Registry,
     answer,
     corrupt,
@@ -327,6 +328,38 @@ def test_a_registry_without_ranges_sends_all(puller: Puller, monkeypatch: pytest
     puller.pull("app:1")
 
 
+def test_ranges_may_be_shorter_than_they_were_asked_for(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "RANGED_BYTES", 1 << 20)
+    monkeypatch.setattr(pull, "_RANGE_BYTES", (300_000, 300_000))
+    add_image(puller.registry, "app", "1", [BIG], layer_type=media.OCI_LAYER, architecture=HERE)
+    shortened = []
+
+    def short(call: Call) -> None:
+        first, _, last = call.asked.headers.get("range", "").removeprefix("bytes=").partition("-")
+        if last and int(first):
+            shortened.append(first)
+            call.asked.headers["range"] = f"bytes={first}-{(int(first) + int(last)) // 2}"
+        call.registry.honest(call)
+
+    puller.registry.fault("GET", "blobs/", short)
+    puller.pull("app:1")
+    assert shortened
+
+
+def test_what_is_damaged_of_a_partial_blob_is_fetched_anew(puller: Puller) -> None:
+    """Whoever cut it off lied before, or the power failed."""
+    add_image(puller.registry, "app", "1", [BIG], layer_type=media.OCI_LAYER, architecture=HERE)
+    big = max(puller.registry.blobs["app"].items(), key=lambda item: len(item[1]))[0]
+    Path(puller.engine.root, "ingest").mkdir(parents=True, exist_ok=True)
+    partial = Path(puller.engine.root, "ingest", f"blob-{Digest(big).hex}")
+    partial.write_bytes(bytes(100_000))
+    puller.pull("app:1")
+    assert [asked.headers.get("range") for asked in puller.registry.asked if big in asked.path] == [
+        "bytes=100000-",
+        None,
+    ]
+
+
 def test_an_interrupt_ends_a_pull_and_keeps_what_is_whole(puller: Puller) -> None:
     add_image(puller.registry, "app", "1", [{"small": b"1"}, BIG], layer_type=media.OCI_LAYER, architecture=HERE)
     big = max(puller.registry.blobs["app"].items(), key=lambda item: len(item[1]))[0]
@@ -367,6 +400,33 @@ def test_a_layer_whose_tar_is_another_one_is_refused(puller: Puller) -> None:
     mine = data.split(b'"config": ')[1].split(b"}")[0]
     puller.registry.add_manifest("app", "1", data.replace(mine, config), kind)
     puller.refused("app:1", Corrupt, "but the image's config says")
+
+
+@pytest.mark.parametrize("change", [1, -1, 1 << 40])
+@pytest.mark.parametrize("part", ["config", "layers"])
+def test_sizes_are_promises_even_of_what_is_here(puller: Puller, part: str, change: int) -> None:
+    add_image(puller.registry, "app", "1", [{"a": b"1"}], architecture=HERE)
+    puller.pull("app:1")
+    data, kind = puller.registry.manifests["app"][puller.registry.tags["app"]["1"]]
+    document = json.loads(data)
+    entry = document["config"] if part == "config" else document["layers"][0]
+    entry["size"] += change
+    if part == "layers":  # not found by its DiffID, so that the blob is looked for
+        puller.engine.images.remove(puller.name("app:1"))
+        puller.engine.images.collect()
+    puller.registry.add_manifest("app", "2", document, kind)
+    with pytest.raises(Corrupt, match=r"its manifest says|it may have|manifest or range says|larger than any"):
+        puller.pull("app:2")
+
+
+def test_the_size_of_a_manifest_in_an_index_is_a_promise(puller: Puller) -> None:
+    digest = add_image(puller.registry, "app", "", [{"a": b"1"}], architecture=HERE)
+    add_index(puller.registry, "app", "1", [(digest, f"linux/{HERE}")])
+    data, kind = puller.registry.manifests["app"][puller.registry.tags["app"]["1"]]
+    document = json.loads(data)
+    document["manifests"][0]["size"] += 1
+    puller.registry.add_manifest("app", "1", document, kind)
+    puller.refused("app:1", Corrupt, "its descriptor says")
 
 
 def test_indexes_that_have_no_end_are_refused(puller: Puller) -> None:

@@ -101,7 +101,7 @@ def test_hostile_headers_are_read_or_left(headers: list[str]) -> None:
 )
 def test_long_headers_cost_little(text: str) -> None:
     before = time.process_time()
-    parse_challenges([text])
+    parse_challenges([text] * 100)  # http.client takes no more
     parse_next_page([text], "https://r.example/")
     assert time.process_time() - before < 1
 

@@ -172,6 +172,7 @@ SECRET = "c2VjcmV0"
         (b'{"credHelpers": {"a": 1}}', "expected string, got integer"),
         (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
         (b"\xff\xfe{", "not valid JSON"),
+        (b'{"what we skip \xff": 1}', "not valid JSON"),
         (b'{"x": "' + b"a" * MAX_BYTES + b'"}', "are more than the"),
     ],
 )

@@ -2,11 +2,17 @@
 
 import io
 import time
+from typing import Any, cast
 
+import click
 from rich.console import Console
 
+from onggi.base.errors import NotSupported
 from onggi.build.events import Event, Note, StepCached, StepDone, StepOutput, StepStarted
+from onggi.cli.app import State, run_command
 from onggi.cli.progress import PlainProgress, TerminalProgress, printable
+from onggi.cli.render import each
+from tests.callers import FakeCaller
 
 
 def drawn(*events: Event, width: int = 60, height: int = 25) -> list[str]:
@@ -53,6 +59,21 @@ def test_output_cannot_draw_on_the_terminal() -> None:
     assert lines[1].startswith(" => RUN echo  && true ")
     assert lines[2] == " => => # red hot\ufffd1A      tab"
     assert printable("\x1b]8;;http://x\x1b\\link") == "link"
+    assert printable("safe\u202etxt.exe\u2066") == "safetxt.exe"
+
+
+def test_errors_cannot_draw_on_the_terminal() -> None:
+    """Registries, archives and files of others put their words into them."""
+
+    @click.command()
+    def fail() -> None:
+        raise NotSupported("layers of type \x1b[2J\x1b]0;title\x07x\x9b1A\r\nare not supported")
+
+    caller = FakeCaller()
+    state = State(cast("Any", caller), cast("Any", None))
+    assert run_command(click.Group(commands={"fail": fail}), ["fail"], state) == 1
+    assert each(state, ["a"], lambda _: fail.callback(), echo=False) == 1  # type: ignore[misc]
+    assert caller.stderr == "onggi: layers of type x1A\nare not supported\n" * 2
 
 
 def test_a_screen_that_is_too_low_shows_the_newest() -> None:

@@ -277,7 +277,11 @@ def test_what_is_wrong_is_said_with_its_place(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"\xff", b"x = " + b"[" * 100_000, b"a." * 100_000 + b"a = 1", b'[registry."' + b"a" * 99_999]
+    "text",
+    [
+        *(b"\xff", b"x = " + b"[" * 100_000, b"a." * 100_000 + b"a = 1", b'[registry."' + b"a" * 99_999),
+        b"x = " + b"1" * 5000,
+    ],
 )
 def test_hostile_bytes_get_a_sentence(text: bytes) -> None:
     assert len(text) <= MAX_BYTES

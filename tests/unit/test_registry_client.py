@@ -100,6 +100,15 @@ def test_a_registry_without_a_good_head_is_asked_by_get(registry: Registry, here
     assert registry.lines("GET") == ["GET /v2/a/b/manifests/latest"]
 
 
+def test_media_types_cannot_draw_on_the_terminal(registry: Registry, here: Repository) -> None:
+    registry.add_manifest(NAME, "latest", {**MANIFEST, "mediaType": "a\x1b[2Jb"})
+    for kind in ("x/y\x1b[2J", "application/json"):
+        told = answer(200, Content_Type=kind, Docker_Content_Digest=str(ABSENT), Content_Length="9")
+        registry.fault("HEAD", "", told if kind != "application/json" else status(404), times=1)
+        registry.fault("GET", "", answer(200, b'{"mediaType":"a\\u001b[2Jb"}', Content_Type=kind), times=1)
+        assert "\x1b" not in here.resolve("latest").media_type
+
+
 def test_a_head_that_lies_about_a_digest_is_caught(registry: Registry, here: Repository) -> None:
     digest = registry.add_manifest(NAME, "", MANIFEST)
     registry.fault("HEAD", "", answer(200, b"x", Content_Type=media.OCI_MANIFEST, Docker_Content_Digest=str(ABSENT)))

@@ -135,7 +135,9 @@ def run_command(cli: click.Group, arguments: list[str], state: State) -> int | N
     except click.Abort:
         return 130
     except OnggiError as error:
-        state.caller.err(f"onggi: {error}\n")
+        from onggi.cli.progress import printable
+
+        state.caller.err(f"onggi: {printable(str(error))}\n")
         return exit_code(error, running=running)
     return result if isinstance(result, int) else 0
 

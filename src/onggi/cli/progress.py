@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _TAIL_LINES: Final = 6
 _TIME_WIDTH: Final = 9
-_CONTROL: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class Progress(Protocol):
@@ -187,7 +189,7 @@ class TerminalProgress:
 
 
 def printable(text: str) -> str:
-    """Take out what would move the cursor or change the terminal: a build's output is not ours."""
+    """Take out what would move the cursor or change the terminal: what builds and registries say is not ours."""
     return _CONTROL.sub("", text).expandtabs()
 
 

@@ -136,7 +136,9 @@ def each(state: State, refs: Sequence[str], action: Callable[[str], object], *, 
         try:
             action(ref)
         except OnggiError as error:
-            state.caller.err(f"onggi: {error}\n")
+            from onggi.cli.progress import printable
+
+            state.caller.err(f"onggi: {printable(str(error))}\n")
             code = 1
         else:
             if echo:

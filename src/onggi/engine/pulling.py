@@ -128,6 +128,8 @@ class _Pull:
             data, _, _ = self._remote.do("pull", lambda repository: repository.manifest(str(digest)))
             content.put([data], digest, lease=self._lease)
         data = content.read(digest, MAX_MANIFEST_BYTES)
+        if len(data) != descriptor.size:
+            raise Corrupt(f"manifest {digest}: it has {len(data)} bytes, its descriptor says {descriptor.size}")
         return parse_manifest(data, descriptor.media_type)
 
     def _choose(self, descriptor: Descriptor, wanted: Platform, *, strict: bool, depth: int) -> _Chosen:
@@ -150,8 +152,7 @@ class _Pull:
                 f"{self._remote.name}: {digest} is an artifact of type {kind}, not an image that can be run; "
                 "`onggi image cp` copies it between registries"
             )
-        if len(manifest.layers) > _MAX_LAYERS:
-            raise Corrupt(f"{self._remote.name}: the manifest has {len(manifest.layers)} layers, which no image has")
+        self._check_count(manifest)
         for layer in manifest.layers:
             if media.layer_compression(layer.media_type) is None:
                 raise NotSupported(f"{self._remote.name}: layers of type {layer.media_type} are not supported")
@@ -159,6 +160,10 @@ class _Pull:
         config = parse_image_config(raw)
         check_layers(manifest, config)
         return _Chosen(digest, manifest, raw, config)
+
+    def _check_count(self, manifest: Manifest) -> None:
+        if len(manifest.layers) > _MAX_LAYERS:
+            raise Corrupt(f"{self._remote.name}: the manifest has {len(manifest.layers)} layers, which no image has")
 
     def _small(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > MAX_IMAGE_CONFIG_BYTES:
@@ -194,6 +199,7 @@ class _Pull:
         for entry in index.manifests:
             document = self._document(entry) if entry.digest != chosen else None
             if isinstance(document, Manifest):
+                self._check_count(document)
                 self._context.content.link(top.digest, [entry.digest])
                 yield entry.digest, document
 

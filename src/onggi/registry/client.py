@@ -14,7 +14,7 @@ import msgspec
 from onggi.base.errors import Corrupt, InvalidArgument, NotFound, NotSupported, OnggiError
 from onggi.host.http_client import ATTEMPTS, CHUNK, Body, Broken, Client, Response, origin, redirected, shown
 from onggi.spec import media
-from onggi.spec.challenge import parse_content_range, parse_next_page
+from onggi.spec.challenge import parse_content_range, parse_next_page, plain
 from onggi.spec.digest import Digest, digest_problem
 from onggi.spec.image import MAX_MANIFEST_BYTES, Descriptor, Index, parse_manifest, print_manifest
 from onggi.spec.json import json_decoder, parse_json
@@ -90,7 +90,7 @@ class Repository:
         """Say what a tag or a digest is now, without fetching it where the registry tells so."""
         with self._manifest("HEAD", reference) as response:
             named, size = response.header("Docker-Content-Digest"), response.length
-            kind = media.bare(response.header("Content-Type"))
+            kind = _kind(response)
             if response.status == 200 and kind and size and not digest_problem(named):
                 digest = self._expect(Digest(named), reference)
                 if size > MAX_MANIFEST_BYTES:
@@ -106,7 +106,7 @@ class Repository:
             if response.status != 200:
                 raise refusal(response, self.name, what)
             data = response.read(MAX_MANIFEST_BYTES, what)
-            named, kind = response.header("Docker-Content-Digest"), media.bare(response.header("Content-Type"))
+            named, kind = response.header("Docker-Content-Digest"), _kind(response)
         promised = Digest(reference) if _is_digest(reference) else None
         if promised is None and named:
             if problem := digest_problem(named):
@@ -116,7 +116,7 @@ class Repository:
         if promised and digest != promised:
             raise Corrupt(f"{what}: the registry sent something else: {digest} instead of {promised}")
         if kind in ("", "application/json", "application/octet-stream", "text/plain"):
-            kind = parse_json(data, _KIND, what, MAX_MANIFEST_BYTES, Corrupt).media_type or kind
+            kind = plain(parse_json(data, _KIND, what, MAX_MANIFEST_BYTES, Corrupt).media_type) or kind
         return data, kind, digest
 
     @contextmanager
@@ -396,6 +396,10 @@ def _index(data: bytes, what: str) -> Index:
 def _agree(what: str, promised: int | None, told: int | None) -> None:
     if promised is not None and told is not None and promised != told:
         raise Corrupt(f"{what}: the registry has {told} bytes, its manifest or range says {promised}")
+
+
+def _kind(response: Response) -> str:
+    return media.bare(plain(response.header("Content-Type")))
 
 
 def _is_digest(reference: str) -> bool:

@@ -54,7 +54,7 @@ def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease
         def receive(repository: Repository, progress: _Progress = progress) -> Blob:
             return _receive(repository, content, descriptor, lease, arrived, progress)
 
-        if found := content.find(descriptor.digest, lease=lease):
+        if found := _find(content, descriptor, lease):
             return found
         try:
             return remote.do("pull", receive)
@@ -79,7 +79,7 @@ def _receive(
 ) -> Blob:
     size = descriptor.size
     with content.receive(descriptor.digest, lease=lease) as ingest:
-        if found := content.find(descriptor.digest, lease=lease):
+        if found := _find(content, descriptor, lease):
             ingest.abandon()
             return found
         if ingest.offset > size:
@@ -94,6 +94,13 @@ def _receive(
             ingest.abandon()
             raise Corrupt(f"blob {descriptor.digest}: {ingest.offset} bytes came, its manifest says {size}")
         return ingest.finish()
+
+
+def _find(content: Content, descriptor: Descriptor, lease: Lease) -> Blob | None:
+    found = content.find(descriptor.digest, lease=lease)
+    if found is not None and found.size_bytes != descriptor.size:
+        raise Corrupt(f"blob {descriptor.digest}: it has {found.size_bytes} bytes, its manifest says {descriptor.size}")
+    return found
 
 
 def _receive_missing(repository: Repository, ingest: Ingest, descriptor: Descriptor, arrived: Arrived) -> None:
@@ -144,22 +151,30 @@ def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descript
         with repository.blob(descriptor.digest, offset=start, end=min(start + step, size), size=size) as blob:
             return None if blob.offset != start else b"".join(blob.stream())
 
-    def take(piece: bytes | None) -> bool:
-        if piece is None:
+    def take(start: int, piece: bytes | None) -> bool:
+        if piece is None or start != ingest.offset:  # the one before was shorter than it was asked for
             return False
         ingest.write(piece)
         arrived(ingest.offset)
         return True
 
-    if not take(fetch(ingest.offset)):  # alone, since it shows whether there are any
+    if not take(ingest.offset, fetch(ingest.offset)):  # alone, since it shows whether there are any
         return False
-    pieces: deque[Future[bytes | None]] = deque()
+    pieces: deque[tuple[int, Future[bytes | None]]] = deque()
+
+    def take_next() -> bool:
+        start, piece = pieces.popleft()
+        return take(start, piece.result())
+
     with ThreadPoolExecutor(_RANGES, thread_name_prefix="range") as pool:
         try:
             for start in range(ingest.offset, size, step):
-                pieces.append(pool.submit(fetch, start))
-                if len(pieces) > _RANGES and not take(pieces.popleft().result()):
+                pieces.append((start, pool.submit(fetch, start)))
+                if len(pieces) > _RANGES and not take_next():
                     return False
-            return all(take(piece.result()) for piece in pieces)
+            while pieces:
+                if not take_next():
+                    return False
+            return True
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

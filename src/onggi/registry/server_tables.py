@@ -50,7 +50,7 @@ def read_toml(data: bytes, path: str) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except RecursionError:
         raise InvalidArgument(f"{path}: it is nested too deeply; write it flat") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and int's for thousands of digits
         raise InvalidArgument(f"{path}: {error}; mend that line") from None
 
 

@@ -63,7 +63,7 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
     """Read all WWW-Authenticate headers of an answer; names are in lower case, the first of two values counts."""
     found: list[Challenge] = []
     for header in headers:
-        if len(header) <= MAX_HEADER_BYTES:
+        if len(header) <= MAX_HEADER_BYTES and len(found) < _MAX_CHALLENGES:
             found += _challenges(header)
     return tuple(found[:_MAX_CHALLENGES])
 
@@ -150,7 +150,7 @@ _ANYTHING: Final = json_decoder(Any)
 def _challenges(header: str) -> list[Challenge]:
     found: list[Challenge] = []
     at, end = 0, len(header)
-    while (at := _GAP.match(header, at).end()) < end:  # type: ignore[union-attr]  # it matches nothing, too
+    while (at := _GAP.match(header, at).end()) < end and len(found) <= _MAX_CHALLENGES:  # type: ignore[union-attr]  # it matches nothing, too
         if found and (parameter := _PARAMETER.match(header, at)):
             value = re.sub(r"\\(.)", r"\1", parameter[2], flags=re.DOTALL) if parameter[2] is not None else parameter[3]
             found[-1].parameters.setdefault(parameter[1].lower(), value)

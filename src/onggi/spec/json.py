@@ -45,6 +45,8 @@ def parse_json(
     if len(data) > max_bytes:
         raise error(f"{what}: {len(data)} bytes are more than the {max_bytes} that are accepted")
     try:
+        if not data.isascii():
+            data.decode()  # msgspec does not look into what it skips, and whoever reads all of it later would stumble
         return decoder.decode(data)
     except msgspec.ValidationError as problem:
         raise error(f"{what}: {_explain(str(problem))}") from None
