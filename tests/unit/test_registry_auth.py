@@ -209,7 +209,7 @@ def test_credentials_that_cannot_be_had_are_missed_only_where_they_are_needed(cl
 
 
 @pytest.mark.parametrize("credential", [POTTER, KNOWN], ids=["password", "identity"])
-@pytest.mark.parametrize("realm", ["http://auth.example/token", "http://127.0.0.1.example/token"])
+@pytest.mark.parametrize("realm", ["http://auth.example/", "http://127.0.0.1.example/", "http://127.999.1.1/"])
 def test_credentials_do_not_go_unencrypted(
     registry: Registry, client: Client, realm: str, credential: Credential
 ) -> None:

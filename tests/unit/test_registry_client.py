@@ -274,6 +274,17 @@ def test_an_early_end_without_a_length_is_a_cut(registry: Registry, here: Reposi
         fetch(here, registry.add_blob(NAME, DATA), size=len(DATA))
 
 
+@pytest.mark.parametrize(
+    "url", ["https://[", "https://h:port/", "https://h\\@g/", "http://127.0.0.1/", "file:///x", ""]
+)
+def test_urls_of_layers_are_https(here: Repository, url: str) -> None:
+    with (
+        pytest.raises((NotSupported, Unavailable), match=r"https|no URL|refused"),
+        here.blob_elsewhere(url, ABSENT, offset=0, size=1),
+    ):
+        pass
+
+
 def test_blobs_that_are_there_or_not(registry: Registry, here: Repository) -> None:
     digest = registry.add_blob(NAME, DATA)
     assert here.has_blob(digest)

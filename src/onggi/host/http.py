@@ -1,10 +1,10 @@
 """HTTP for mirrors: a file as a stream, bounded. Whoever asks knows what it must be, and checks."""
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -22,7 +22,6 @@ _CONNECT_S: Final = 15.0
 _READ_S: Final = 60.0
 _REDIRECTS: Final = 5
 _CONNECTIONS: Final = 8
-_LOOPBACK: Final = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +69,10 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_loopback(name: str) -> bool:
     """Whether a host's name or address means this machine."""
-    return name in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(name))
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def open_pools(

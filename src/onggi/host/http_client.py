@@ -215,7 +215,7 @@ class Client:
         """Ask, and give the answer whatever its status is. Raises Unavailable, Unreachable, NoTls, Cancelled."""
         request = _Request(
             method=method,
-            trust=trust or Trust(name=urlsplit(url).hostname or ""),
+            trust=trust or Trust(name=split_url(url).hostname or ""),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity", **dict(headers)},
             body=body,
             connect_s=self._connect_s if connect_s is None else connect_s,

@@ -7,12 +7,12 @@ receiver if it is streamed (blobs). Every answer is bounded before it is believe
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from onggi.base.errors import Corrupt, InvalidArgument, NotFound, NotSupported, OnggiError
-from onggi.host.http_client import ATTEMPTS, CHUNK, Body, Broken, Client, Response, origin, redirected, shown
+from onggi.host.http_client import ATTEMPTS, CHUNK, Body, Broken, Client, Response, origin, redirected, shown, split_url
 from onggi.spec import media
 from onggi.spec.challenge import parse_content_range, parse_next_page, plain
 from onggi.spec.digest import Digest, digest_problem
@@ -143,7 +143,7 @@ class Repository:
     def blob_elsewhere(self, url: str, digest: Digest, *, offset: int, size: int) -> Iterator[Blob]:
         """Fetch a blob that registries do not carry from a URL of its descriptor: by https, and without credentials."""
         what = f"blob {digest} of {self.name}"
-        if urlsplit(url).scheme != "https":
+        if split_url(url).scheme != "https":
             raise NotSupported(f"{what} is not carried by the registry, and not to be had by https: {shown(url)}")
         headers = (("Range", f"bytes={offset}-"),) if offset else ()
         with self._client.send("GET", url, headers=headers) as response:
