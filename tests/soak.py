@@ -18,6 +18,8 @@ TESTS: Final = (
     "tests/root/test_network_crash.py",
     "tests/root/test_lifecycle_races.py",
     "tests/root/test_random_kills.py",
+    "tests/root/test_pull_kills.py",
+    "tests/clients/test_pull_wire.py",
 )
 
 

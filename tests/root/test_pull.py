@@ -32,6 +32,7 @@ from onggi.registry.progress import BlobProgress, Event, Note, State
 from onggi.spec import media
 from onggi.spec.digest import Digest
 from onggi.spec.platform import machine_platform
+from onggi.store.content import Ingest
 from tests.certificates import Authority
 from tests.registry_server import (
     Call,
@@ -374,6 +375,22 @@ def test_an_interrupt_ends_a_pull_and_keeps_what_is_whole(puller: Puller) -> Non
     puller.registry.heal()
     puller.pull("app:1")
     assert [states[0] for states in puller.states().values()].count(State.HERE) == 1
+
+
+def test_what_fails_here_is_not_asked_for_again(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up after a while, each time."""
+    add_image(puller.registry, "app", "1", [BIG], layer_type=media.OCI_LAYER, architecture=HERE)
+    write = Ingest.write
+
+    def fill(ingest: Ingest, chunk: bytes | memoryview) -> None:
+        if ingest.offset > 1 << 20:
+            raise Unavailable("no space left")
+        write(ingest, chunk)
+
+    monkeypatch.setattr(Ingest, "write", fill)
+    with pytest.raises(Unavailable, match="no space left"):
+        puller.pull("app:1")
+    assert len(puller.gets()) == 2  # the config and the layer
 
 
 # -- lies ------------------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ PROJECT = Path(__file__).parents[2]
 
 
 def on_small_disk(function: Callable[[str], Any], disk: Path, size: str) -> Any:
-    """Run a function of this module on a fresh tmpfs; gives what it returns."""
+    """Run a function of a module on a fresh tmpfs; gives what it returns."""
     disk.mkdir()
     code = (
         f"import json, sys; sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT / 'src')!r}]\n"
-        f"from tests.root.test_store_disk import {function.__name__} as run\n"
+        f"from {function.__module__} import {function.__name__} as run\n"
         f"print(json.dumps(run({str(disk)!r})))"
     )
     mount = f'mount -t tmpfs -o size={size} none "$0" && exec "$@"'

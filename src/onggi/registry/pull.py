@@ -1,10 +1,11 @@
 """A blob from a registry into the content store: resumed, in ranges if it is large, from whichever endpoint has it."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from onggi.base.errors import Corrupt, NotFound, NotSupported, Unavailable
+from onggi.base.errors import Corrupt, NotFound, NotSupported, OnggiError, Unavailable
 from onggi.spec import media
 from onggi.spec.image import Descriptor
 from onggi.store.content import Blob, Content, Ingest
@@ -40,6 +41,25 @@ class _Progress:
     taken_up = 0
 
 
+class _FailedHere(Exception):
+    """Failed at this end: no other registry and no other attempt does better."""
+
+    def __init__(self, error: OnggiError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Tell what fails here, such as a full disk, from what fails at the registry's end: that is Corrupt as well."""
+    try:
+        yield
+    except Corrupt:
+        raise
+    except OnggiError as error:
+        raise _FailedHere(error) from None
+
+
 def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease: Lease, arrived: Arrived) -> Blob:
     """Give a blob, fetched if it is not here; two who want the same one fetch it once.
 
@@ -58,6 +78,8 @@ def pull_blob(remote: Remote, content: Content, descriptor: Descriptor, *, lease
             return found
         try:
             return remote.do("pull", receive)
+        except _FailedHere as failed:
+            raise failed.error from None
         except Unavailable:
             attempts = 1 if progress.bytes >= _WORTH_BYTES else attempts + 1
             if attempts >= _ATTEMPTS:
@@ -93,7 +115,8 @@ def _receive(
         if ingest.offset != size:
             ingest.abandon()
             raise Corrupt(f"blob {descriptor.digest}: {ingest.offset} bytes came, its manifest says {size}")
-        return ingest.finish()
+        with _here():
+            return ingest.finish()
 
 
 def _find(content: Content, descriptor: Descriptor, lease: Lease) -> Blob | None:
@@ -136,7 +159,8 @@ def _take(blob: Incoming, ingest: Ingest, arrived: Arrived) -> None:
     if blob.offset != ingest.offset:
         ingest.restart()
     for chunk in blob.stream():
-        ingest.write(chunk)
+        with _here():
+            ingest.write(chunk)
         arrived(ingest.offset)
 
 
@@ -154,7 +178,8 @@ def _receive_ranges(repository: Repository, ingest: Ingest, descriptor: Descript
     def take(start: int, piece: bytes | None) -> bool:
         if piece is None or start != ingest.offset:  # the one before was shorter than it was asked for
             return False
-        ingest.write(piece)
+        with _here():
+            ingest.write(piece)
         arrived(ingest.offset)
         return True
 
