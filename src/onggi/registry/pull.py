@@ -51,7 +51,7 @@ class _FailedHere(Exception):
 
 @contextmanager
 def _here() -> Iterator[None]:
-    """Tell what fails here, such as a full disk, from what fails at the registry's end: that is Corrupt as well."""
+    """Tell what fails here, such as a full disk, from what fails at the registry's end; Corrupt is its fault."""
     try:
         yield
     except Corrupt:
