@@ -446,35 +446,56 @@ static void quiet_stdio(void)
         close(null);
 }
 
-/* Keep what the caller gave, out of the way of stdio, and close all else: a supervisor that held the end of
- * somebody's pipe would keep its reader waiting for as long as the container lives. */
-static void keep_only(int *fds, int count)
+/* Keep one descriptor, out of the way of stdio, and close all else: a supervisor that held the end of somebody's
+ * pipe would keep its reader waiting for as long as the container lives. */
+static int keep_only(int fd)
 {
-    for (int i = 0; i < count; i++) {
-        int moved = fds[i] < 3 ? fcntl(fds[i], F_DUPFD_CLOEXEC, 3) : fds[i];
-        fds[i] = moved < 0 ? fds[i] : moved;
-    }
-    for (unsigned from = 3, next = 0; next != ~0U; from = next + 1) {
-        next = ~0U;
-        for (int i = 0; i < count; i++)
-            if (fds[i] >= 0 && (unsigned)fds[i] >= from && (unsigned)fds[i] < next)
-                next = (unsigned)fds[i];
-        if (next > from)
-            syscall(SYS_close_range, from, next - 1, 0);
-    }
+    int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (kept < 0)
+        return -errno;
+    if (kept > 3)
+        syscall(SYS_close_range, 3, kept - 1, 0);
+    syscall(SYS_close_range, kept + 1, ~0U, 0);
+    return kept;
 }
 
-int launch(int plan_fd, int status_fd, const int *inherited, int count)
+/* The order: a uint32 with the number of descriptors, which come with it and with as many further packets as they
+ * need; the first is the plan. Gives that number, 0 when nothing comes. */
+static int receive_order(int status, int *fds, int room)
 {
-    static int fds[PLAN_MAX_SLOTS + 2];
-    fds[0] = plan_fd, fds[1] = status_fd;
-    memcpy(fds + 2, inherited, (size_t)count * sizeof *fds);
-    keep_only(fds, count + 2);
-    side = (struct side){.channel = -1, .status = fds[1], .inherited = fds + 2, .inherited_count = count, .op = UINT32_MAX};
+    uint32_t wanted = 1;
+    int count = 0;
+    while (count < (int)wanted) {
+        struct iovec data = {&wanted, sizeof wanted};
+        char control[CMSG_SPACE(LAUNCH_PACKET_FDS * sizeof(int))] = {0};
+        struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        ssize_t length = recvmsg(status, &message, MSG_CMSG_CLOEXEC);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        if (length != sizeof wanted || header == NULL || header->cmsg_type != SCM_RIGHTS)
+            return 0;
+        int here = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        if (wanted > (uint32_t)room || here > (int)wanted - count)
+            return 0;
+        memcpy(fds + count, CMSG_DATA(header), (size_t)here * sizeof(int));
+        count += here;
+    }
+    return count;
+}
+
+int launch(int status)
+{
+    static int fds[PLAN_MAX_SLOTS + 1];
+    status = keep_only(status);
+    quiet_stdio();
+    signal(SIGINT, SIG_IGN); /* a terminal's are for whoever is planning; its end is ours, too */
+    signal(SIGQUIT, SIG_IGN);
+    int count = receive_order(status, fds, PLAN_MAX_SLOTS + 1);
+    if (count == 0)
+        return 0; /* whoever started us has no plan after all */
+    side = (struct side){.channel = -1, .status = status, .inherited = fds + 1, .inherited_count = count - 1, .op = UINT32_MAX};
     memset(side.slots, 0xff, sizeof side.slots);
     default_signals(); /* a caller that ignores SIGCHLD would have our child reaped before we see how it ended */
     signal(SIGPIPE, SIG_IGN);
-    quiet_stdio();
     umask(0); /* modes in plans are exact */
     int result = map_plan(fds[0]);
     if (result < 0) {

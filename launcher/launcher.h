@@ -129,9 +129,12 @@ int become_init(struct side *side);
 typedef int op_function(struct side *side, const struct plan_record *record);
 extern op_function *const file_ops[OP_COUNT], *const mount_ops[OP_COUNT], *const process_ops[OP_COUNT], *const kernel_ops[OP_COUNT];
 
+/* How many descriptors come with one packet of an order to the launcher; the kernel takes no more than 253. */
+#define LAUNCH_PACKET_FDS 200
+
 /* -- roles --------------------------------------------------------------------------------------- */
 
-int launch(int plan_fd, int status_fd, const int *inherited, int count); /* launch.c */
-int exec_protected(char **argv, char **environment);                    /* protect.c; returns only -errno */
-int attach_role(int argc, char **argv);                                 /* stub.c */
-int stub(int argc, char **argv);                                        /* stub.c */
+int launch(int status);                             /* launch.c */
+int exec_protected(char **argv, char **environment); /* protect.c; returns only -errno */
+int attach_role(int argc, char **argv);             /* stub.c */
+int stub(int argc, char **argv);                    /* stub.c */

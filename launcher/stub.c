@@ -29,7 +29,7 @@ extern char **environ;
 
 #define STUB_VERSION 1
 #define MAX_PACKET 200000
-#define MAX_FDS 200
+#define MAX_FDS LAUNCH_PACKET_FDS
 #define LIMITS 16
 #define LOST 125
 
@@ -186,23 +186,30 @@ static int finish_attach(int code)
     return 128 + SIGKILL; /* the supervisor is gone, and with it the container */
 }
 
-static pid_t spawn_launcher(const int *fds, int count, int status)
+static pid_t spawn_launcher(int status)
 {
     pid_t pid = fork();
     if (pid != 0)
         return pid;
-    static char numbers[MAX_FDS + 1][12];
-    static char *argv[MAX_FDS + 4] = {"onggi-launcher", "supervise"};
-    int words[MAX_FDS + 1] = {fds[0], status};
-    memcpy(words + 2, fds + 1, (size_t)(count - 1) * sizeof *words);
-    for (int i = 0; i <= count; i++) {
-        fcntl(words[i], F_SETFD, 0);
-        snprintf(numbers[i], sizeof numbers[i], "%d", words[i]);
-        argv[i + 2] = numbers[i];
-    }
+    char number[12], *argv[] = {"onggi-launcher", "supervise", number, NULL};
+    fcntl(status, F_SETFD, 0);
+    snprintf(number, sizeof number, "%d", status);
     char *nothing[] = {NULL};
     exec_protected(argv, nothing);
     _exit(127);
+}
+
+/* Whether it arrived is told by the report, or by its absence. */
+static void send_order(int launcher, const int *fds, int count)
+{
+    uint32_t number = (uint32_t)count;
+    char control[CMSG_SPACE(MAX_FDS * sizeof *fds)] = {0};
+    struct iovec data = {&number, sizeof number};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE((size_t)count * sizeof *fds)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    *header = (struct cmsghdr){.cmsg_len = CMSG_LEN((size_t)count * sizeof *fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(header), fds, (size_t)count * sizeof *fds);
+    (void)!sendmsg(launcher, &message, MSG_NOSIGNAL);
 }
 
 /* Execute a plan here, so that limits, nice, affinity, seccomp and cgroup are the caller's. Leaves the process when
@@ -214,8 +221,9 @@ static void launch_here(int sock, const struct launch_order *order, int *fds, in
         control = attach_join(client, order->streams);
     if (count < 1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         _exit(LOST);
-    pid_t pid = spawn_launcher(fds, count, pair[1]);
+    pid_t pid = spawn_launcher(pair[1]);
     close(pair[1]);
+    send_order(pair[0], fds, count);
     for (int i = 0; i < count; i++)
         close(fds[i]);
     struct {

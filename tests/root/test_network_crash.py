@@ -4,7 +4,7 @@ The launcher of a test build kills itself after a chosen record of its plan. Lin
 elements of the packet filter, rows and held ports are looked at afterwards.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from onggi.engine.assemble import Engine
 from onggi.host.launcher import Launcher
 from onggi.host.locks import probe_lock
 from onggi.plan import ops
-from onggi.plan.facts import Facts
 from onggi.plan.wire import HEADER, RECORD, encode_plan
 from onggi.spec.container import ContainerRequest
 from tests.conftest import make_rootfs
@@ -34,10 +33,10 @@ class Recording(Launcher):
 
     plan: ops.Plan
 
-    def run(self, plan: ops.Plan, inherited: Sequence[int] = (), *, facts: Facts | None = None) -> int:
-        """Execute it too."""
+    def encode(self, plan: ops.Plan) -> int:
+        """Encode it too."""
         self.plan = plan
-        return super().run(plan, inherited, facts=facts)
+        return super().encode(plan)
 
 
 @pytest.fixture(scope="module")

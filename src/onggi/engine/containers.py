@@ -28,7 +28,16 @@ from onggi.engine.mounting import complete_mounts, fill_volumes, make_bind_sourc
 from onggi.engine.networks import NetworkSettings, describe
 from onggi.engine.places import Places, container_places
 from onggi.engine.sessions import PREFIX, Session, prepare_session
-from onggi.engine.starting import LOG_NAME, Spawn, decode_request, expand_devices, explain_launch, find_devices, launch
+from onggi.engine.starting import (
+    LOG_NAME,
+    Spawn,
+    decode_request,
+    expand_devices,
+    explain_launch,
+    find_devices,
+    launch,
+    spawning,
+)
 from onggi.engine.waiting import wait_end
 from onggi.host.attach import Attachment
 from onggi.host.cgroupfs import Statistics, freeze, processes, read_statistics, thaw, update_limits
@@ -296,7 +305,7 @@ class Containers:
         request = decode_request(found)
         image = self.image_defaults(found)
         joined = self._joined(request)
-        with context.containers.lock(found.id):
+        with spawning(context, spawn) as spawn, context.containers.lock(found.id):
             container = context.containers.get(found.id)
             if is_done(Verb.START, container.state):
                 return container
@@ -310,7 +319,7 @@ class Containers:
                     request,
                     image,
                     client=client,
-                    spawn=spawn or self._spawn,
+                    spawn=spawn,
                     facts=facts or context.facts,
                     joined=joined,
                 )
@@ -334,9 +343,6 @@ class Containers:
                 if not known:
                     context.journal.started(started, request, started.started_ns, attached=client is not None)
             return started
-
-    def _spawn(self, plan: Plan, inherited: Sequence[int], facts: Facts) -> int:
-        return self._context.launcher.run(plan, inherited, facts=facts)
 
     def _record_failure(self, container: Container, error: LaunchFailed) -> None:
         change = self._moved(Verb.FAIL, container, Change(exit_code=error.exit_code, error=str(error)))
@@ -515,19 +521,20 @@ class Containers:
         next_state(Verb.EXEC, container.state, container.id)
         facts = facts or context.facts
         request, image = decode_request(container), self.image_defaults(container)
-        plan, inherited, run = prepare_session(
-            context, container, request, image, session, self._cgroups(container), client=client, facts=facts
-        )
-        self._folding.tidy_sessions(container)
-        id = run.rpartition(PREFIX)[2]
-        context.journal.session_started(container, id, session.command)
-        try:
-            (spawn or self._spawn)(plan, inherited, facts)
-        except BaseException as error:
-            context.root.discard(run)
-            if isinstance(error, LaunchFailed):
-                context.journal.session_died(container, id, context.root.clock_ns(), code=error.exit_code)
-            raise
+        with spawning(context, spawn) as spawn:
+            plan, inherited, run = prepare_session(
+                context, container, request, image, session, self._cgroups(container), client=client, facts=facts
+            )
+            self._folding.tidy_sessions(container)
+            id = run.rpartition(PREFIX)[2]
+            context.journal.session_started(container, id, session.command)
+            try:
+                spawn(plan, inherited, facts)
+            except BaseException as error:
+                context.root.discard(run)
+                if isinstance(error, LaunchFailed):
+                    context.journal.session_died(container, id, context.root.clock_ns(), code=error.exit_code)
+                raise
         return run
 
     def export(self, ref: str, sink: "Sink") -> None:

@@ -5,7 +5,8 @@ records do not depend on it: a starter that is killed after the launch is made u
 by the next command's folding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -36,6 +37,17 @@ from onggi.store.containers import Container
 
 Spawn = Callable[[Plan, Sequence[int], Facts], int]
 """Execute a plan with these inherited descriptors; gives the pid, raises LaunchFailed."""
+
+
+@contextmanager
+def spawning(context: Context, spawn: Spawn | None) -> Iterator[Spawn]:
+    """Give `spawn`, or else one of this process, whose launcher starts while the caller is still planning."""
+    if spawn is not None:
+        yield spawn
+        return
+    with context.launcher.prepare() as waiting:
+        yield waiting.run
+
 
 RELEASE_TIMEOUT_S: Final = 30.0
 LOG_NAME: Final = "json.log"

@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from onggi.base.errors import FailedPrecondition, NotSupported, Unavailable
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what makes plans is large: those who never start a containe
     from onggi.plan.facts import Facts
     from onggi.plan.ops import Op, Plan
 
+_ORDER: Final = struct.Struct("=I")  # how many descriptors come with it, in packets of
+_PACKET_FDS: Final = 200
 _REPORT: Final = struct.Struct("=IIii")  # kind, op, errno, pid
 _FAILED: Final = 1
 _STARTED: Final = 2
@@ -92,31 +94,68 @@ class Launcher:
 
         The supervisor stays behind as nobody's child. Raises LaunchFailed after the launcher has cleared away.
         """
+        with self.prepare() as waiting:
+            return waiting.run(plan, inherited, facts)
+
+    def prepare(self) -> "Waiting":
+        """Start the program, which then waits for a plan: it starts while the caller is still planning."""
         import socket
 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
+        try:
             with theirs:
-                plan_fd = self.encode(plan)
-                try:
-                    self._spawn(plan_fd, theirs.fileno(), inherited)
-                finally:
-                    os.close(plan_fd)
-            return read_report(ours, plan, facts)
+                pid = self._spawn(theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        return Waiting(self, ours, pid)
 
-    def _spawn(self, plan_fd: int, status_fd: int, inherited: Sequence[int]) -> None:
+    def _spawn(self, status_fd: int) -> int:
         # posix_spawn, never fork: a warm Python may be large and have threads. The dup2 of
         # a descriptor onto itself is how it is passed without a moment in which another
         # thread's child could inherit it too.
-        fds = [plan_fd, status_fd, *inherited]
-        pid = os.posix_spawn(
+        return os.posix_spawn(
             self.program,
-            ["onggi-launcher", "launch", *map(str, fds)],
+            ["onggi-launcher", "launch", str(status_fd)],
             self._environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
+            file_actions=[(os.POSIX_SPAWN_DUP2, status_fd, status_fd)],
         )
+
+
+class Waiting:
+    """A launcher without a plan yet. It has done nothing, and ends when this is closed."""
+
+    def __init__(self, launcher: Launcher, status: "socket.socket", pid: int) -> None:
+        self._launcher, self._status, self._pid = launcher, status, pid
+
+    def run(self, plan: "Plan", inherited: Sequence[int] = (), facts: "Facts | None" = None) -> int:
+        """Execute a plan, once, as `Launcher.run` does."""
+        import socket
+
+        plan_fd = self._launcher.encode(plan)
+        try:
+            fds = [plan_fd, *inherited]
+            for start in range(0, len(fds), _PACKET_FDS):
+                socket.send_fds(self._status, [_ORDER.pack(len(fds))], fds[start : start + _PACKET_FDS])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it was killed: so says the report that does not come
+        finally:
+            os.close(plan_fd)
+        return read_report(self._status, plan, facts)
+
+    def close(self) -> None:
+        """Let it end, or go on without us if it has a plan. Our own child only forked it."""
+        self._status.close()
         with suppress(ChildProcessError):  # a program that ignores SIGCHLD has its children reaped by the kernel
-            os.waitpid(pid, 0)
+            os.waitpid(self._pid, 0)
+
+    def __enter__(self) -> Self:
+        """Give this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
 
 
 def read_report(status: "socket.socket", plan: "Plan", facts: "Facts | None" = None) -> int:

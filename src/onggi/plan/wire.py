@@ -13,8 +13,9 @@ the data span before it. `launcher/plan.h` is generated from here
 """
 
 import struct
-from collections.abc import Iterable
-from typing import Final, assert_never
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, assert_never
 
 from onggi.base.errors import InvalidArgument
 from onggi.plan import ops
@@ -146,122 +147,104 @@ def encode_plan(plan: ops.Plan, build_id: str) -> bytes:
 def encode_op(w: Writer, op: ops.Op, n: int) -> None:
     """Append the records of one op."""
     t = op.tolerate
+    if (form := _FORMS.get(type(op))) is not None:
+        w.add(form.kind, n, t, form.slots(op), form.numbers(op), form.texts(op))
+        return
     match op:
-        case ops.Inherit():
-            w.add("INHERIT", n, t, (op.slot,), (op.position,))
-        case ops.OpenPath():
-            w.add("OPEN_PATH", n, t, (op.slot, op.at), (op.flags, op.mode), (op.path,))
-        case ops.Close():
-            w.add("CLOSE", n, t, (op.slot,))
-        case ops.Lock():
-            w.add("LOCK", n, t, (op.slot,))
-        case ops.Listen():
-            w.add("LISTEN", n, t, (op.slot, op.at), (), (op.path,))
-        case ops.Pipe():
-            w.add("PIPE", n, t, (op.reader, op.writer), (op.uid,))
-        case ops.MakeDirectory():
-            w.add("MKDIR", n, t, (op.at,), (op.mode,), (op.path,))
         case ops.WriteFile():
             w.add("WRITE", n, t, (op.at,), (op.if_empty,), (op.path, *w.holes(op.data)))
         case ops.PutFile():
             w.add("PUT", n, t, (op.at,), (op.mode,), (op.path, *w.holes(op.data)))
-        case ops.Remove():
-            w.add("REMOVE", n, t, (op.at,), (op.directory, op.tree), (op.path,))
         case ops.Open():
             _encode_open(w, op, n)
-        case ops.Attach():
-            w.add("ATTACH", n, t, (op.slot, op.root), (), (op.target,))
-        case ops.AttachRoot():
-            w.add("ATTACH_ROOT", n, t, (op.slot,))
-        case ops.MakeTarget():
-            w.add("TARGET", n, t, (op.root, op.like), (op.directory, op.mode), (op.path,))
-        case ops.MakeNode():
-            w.add("NODE", n, t, (op.root,), (op.mode, op.device, op.uid, op.gid), (op.path,))
-        case ops.MakeLink():
-            w.add("SYMLINK", n, t, (op.root,), (), (op.path, op.text))
-        case ops.Mask():
-            w.add("MASK", n, t, (op.root, op.null, op.empty), (), (op.path,))
-        case ops.MakeReadOnly():
-            w.add("READONLY", n, t, (op.root,), (), (op.path,))
         case ops.Restrict():
             w.add("ATTRIBUTES", n, t, (op.slot, None), (op.set, 0, op.propagation, op.recursive))
-        case ops.Propagate():
-            w.add("PROPAGATE", n, t, (), (op.propagation, op.recursive))
-        case ops.PivotRoot():
-            w.add("PIVOT", n, t, (op.root,))
-        case ops.Clone():
-            w.add("CLONE", n, t, (op.pidfd, op.proc, op.cgroup), (op.namespaces,))
-        case ops.EnterCgroup():
-            w.add("ENTER", n, t, (op.cgroup,))
-        case ops.Reclone():
-            w.add("RECLONE", n, t, (), (op.namespaces,))
-        case ops.Adopt():
-            w.add("ADOPT", n, t, (op.pidfd, op.proc))
-        case ops.SetNamespace():
-            w.add("SETNS", n, t, (op.slot,), (op.types,))
-        case ops.Unshare():
-            w.add("UNSHARE", n, t, (), (op.types,))
-        case ops.Tell():
-            w.add("TELL", n, t, (), (), (op.name,))
-        case ops.Await():
-            w.add("AWAIT", n, t, (), (), (op.name,))
-        case ops.Send():
-            w.add("SEND", n, t, (op.slot,))
-        case ops.Receive():
-            w.add("RECEIVE", n, t, (op.slot,))
-        case ops.SetHostname():
-            w.add("HOSTNAME", n, t, (), (), (op.name,))
-        case ops.SetDomainname():
-            w.add("DOMAINNAME", n, t, (), (), (op.name,))
-        case ops.SetResourceLimit():
-            w.add("RLIMIT", n, t, (), (op.resource, op.soft, op.hard))
-        case ops.SetDeathSignal():
-            w.add("DEATHSIG", n, t, (), (op.signal,))
-        case ops.SetUndumpable():
-            w.add("UNDUMPABLE", n, t)
-        case ops.DropBounding():
-            w.add("BOUNDING", n, t, (), (op.keep,))
         case ops.SetIds():
             groups = struct.pack(f"<{len(op.groups)}I", *op.groups) if op.groups else b""
             w.add("IDS", n, t, (), (op.uid, op.gid, op.groups is not None), (groups,))
-        case ops.SetCapabilities():
-            w.add("CAPABILITIES", n, t, (), (op.effective, op.permitted, op.inheritable, op.ambient))
-        case ops.SetNoNewPrivileges():
-            w.add("NO_NEW_PRIVS", n, t)
-        case ops.LoadSeccomp():
-            w.add("SECCOMP", n, t, (), (op.flags,), (op.program,))
-        case ops.ChangeDirectory():
-            w.add("CHDIR", n, t, (), (), (op.path,))
-        case ops.SetUmask():
-            w.add("UMASK", n, t, (), (op.mask,))
-        case ops.OpenTerminal():
-            w.add("TERMINAL", n, t, (op.master, op.peer, op.devpts), (op.rows, op.columns, op.uid))
-        case ops.SetStdio():
-            w.add("STDIO", n, t, (op.stdin, op.stdout, op.stderr), (op.terminal,))
-        case ops.NewSession():
-            w.add("SESSION", n, t)
-        case ops.SealDescriptors():
-            w.add("SEAL", n, t)
-        case ops.ForkInit():
-            w.add("INIT", n, t)
-        case ops.Exec():
-            w.add("EXEC", n, t, (), (), (op.candidates, op.argv, op.env))
         case ops.Netlink():
             w.add("NETLINK", n, t, (op.keep,), (op.family, op.count), w.holes(op.messages))
-        case ops.Bind():
-            w.add("BIND", n, t, (op.slot,), (op.datagram, op.port), (op.address,))
-        case ops.FilterDevices():
-            w.add("DEVICES", n, t, (op.cgroup,), (), (op.program,))
-        case ops.KillMembers():
-            w.add("KILL", n, t, (op.at,), (), (op.path,))
         case ops.Supervise():
             _encode_supervise(w, op, n)
-        case ops.Keep():
-            w.add("KEEP", n, t, (op.at,), (), (op.path, op.name))
-        case ops.RecordExit():
-            w.add("RECORD", n, t, (op.at,), (), (op.path,))
         case _:
             raise TypeError(f"no wire form for {type(op).__name__}")
+
+
+class _Form(NamedTuple):
+    """The record of an op whose fields go into it as they are."""
+
+    kind: str
+    slots: Callable[[ops.Op], tuple[ops.Slot | None, ...]]
+    numbers: Callable[[ops.Op], tuple[int, ...]]
+    texts: Callable[[ops.Op], tuple[Text, ...]]
+
+
+def _form(kind: str, *, slots: str = "", numbers: str = "", texts: str = "") -> _Form:
+    """Make a form from the names of fields."""
+    return _Form(kind, _getter(slots), _getter(numbers), _getter(texts))
+
+
+def _getter(names: str) -> Callable[[ops.Op], tuple[Any, ...]]:
+    match names.split():
+        case []:
+            return lambda _: ()
+        case [name]:
+            return lambda op: (getattr(op, name),)
+        case several:
+            return attrgetter(*several)
+
+
+_FORMS: Final[dict[type[ops.Op], _Form]] = {
+    ops.Inherit: _form("INHERIT", slots="slot", numbers="position"),
+    ops.OpenPath: _form("OPEN_PATH", slots="slot at", numbers="flags mode", texts="path"),
+    ops.Close: _form("CLOSE", slots="slot"),
+    ops.Lock: _form("LOCK", slots="slot"),
+    ops.Listen: _form("LISTEN", slots="slot at", texts="path"),
+    ops.Pipe: _form("PIPE", slots="reader writer", numbers="uid"),
+    ops.MakeDirectory: _form("MKDIR", slots="at", numbers="mode", texts="path"),
+    ops.Remove: _form("REMOVE", slots="at", numbers="directory tree", texts="path"),
+    ops.Attach: _form("ATTACH", slots="slot root", texts="target"),
+    ops.AttachRoot: _form("ATTACH_ROOT", slots="slot"),
+    ops.MakeTarget: _form("TARGET", slots="root like", numbers="directory mode", texts="path"),
+    ops.MakeNode: _form("NODE", slots="root", numbers="mode device uid gid", texts="path"),
+    ops.MakeLink: _form("SYMLINK", slots="root", texts="path text"),
+    ops.Mask: _form("MASK", slots="root null empty", texts="path"),
+    ops.MakeReadOnly: _form("READONLY", slots="root", texts="path"),
+    ops.Propagate: _form("PROPAGATE", numbers="propagation recursive"),
+    ops.PivotRoot: _form("PIVOT", slots="root"),
+    ops.Clone: _form("CLONE", slots="pidfd proc cgroup", numbers="namespaces"),
+    ops.EnterCgroup: _form("ENTER", slots="cgroup"),
+    ops.Reclone: _form("RECLONE", numbers="namespaces"),
+    ops.Adopt: _form("ADOPT", slots="pidfd proc"),
+    ops.SetNamespace: _form("SETNS", slots="slot", numbers="types"),
+    ops.Unshare: _form("UNSHARE", numbers="types"),
+    ops.Tell: _form("TELL", texts="name"),
+    ops.Await: _form("AWAIT", texts="name"),
+    ops.Send: _form("SEND", slots="slot"),
+    ops.Receive: _form("RECEIVE", slots="slot"),
+    ops.SetHostname: _form("HOSTNAME", texts="name"),
+    ops.SetDomainname: _form("DOMAINNAME", texts="name"),
+    ops.SetResourceLimit: _form("RLIMIT", numbers="resource soft hard"),
+    ops.SetDeathSignal: _form("DEATHSIG", numbers="signal"),
+    ops.SetUndumpable: _form("UNDUMPABLE"),
+    ops.DropBounding: _form("BOUNDING", numbers="keep"),
+    ops.SetCapabilities: _form("CAPABILITIES", numbers="effective permitted inheritable ambient"),
+    ops.SetNoNewPrivileges: _form("NO_NEW_PRIVS"),
+    ops.LoadSeccomp: _form("SECCOMP", numbers="flags", texts="program"),
+    ops.ChangeDirectory: _form("CHDIR", texts="path"),
+    ops.SetUmask: _form("UMASK", numbers="mask"),
+    ops.OpenTerminal: _form("TERMINAL", slots="master peer devpts", numbers="rows columns uid"),
+    ops.SetStdio: _form("STDIO", slots="stdin stdout stderr", numbers="terminal"),
+    ops.NewSession: _form("SESSION"),
+    ops.SealDescriptors: _form("SEAL"),
+    ops.ForkInit: _form("INIT"),
+    ops.Exec: _form("EXEC", texts="candidates argv env"),
+    ops.Bind: _form("BIND", slots="slot", numbers="datagram port", texts="address"),
+    ops.FilterDevices: _form("DEVICES", slots="cgroup", texts="program"),
+    ops.KillMembers: _form("KILL", slots="at", texts="path"),
+    ops.Keep: _form("KEEP", slots="at", texts="path name"),
+    ops.RecordExit: _form("RECORD", slots="at", texts="path"),
+}
 
 
 def _encode_open(w: Writer, op: ops.Open, n: int) -> None:
