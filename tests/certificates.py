@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_NAMES: Final = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+_NAMES: Final = ("IP:127.0.0.1", "DNS:localhost")
 
 
 class Authority:
@@ -17,11 +17,11 @@ class Authority:
         self.ca, self._key = directory / "ca.crt", directory / "ca.key"
         openssl("req", "-x509", "-subj", "/CN=Test authority", "-days", "2", *_new_key(self._key), "-out", self.ca)
 
-    def issue(self, name: str, *, rsa: bool = False) -> Path:
-        """Give a file with a certificate for this machine, for server and client, and its key."""
+    def issue(self, name: str, *more: str, rsa: bool = False) -> Path:
+        """Give a file with a certificate for this machine and the hosts `more`, for server and client, and its key."""
         key, request, certificate = (self._directory / f"{name}.{end}" for end in ("key", "csr", "crt"))
         names = self._directory / "names"
-        names.write_text(_NAMES)
+        names.write_text(f"subjectAltName={','.join((*_NAMES, *(f'DNS:{host}' for host in more)))}")
         openssl("req", "-new", "-subj", f"/CN={name}", *_new_key(key, rsa=rsa), "-out", request)
         signer = ("-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
         openssl("x509", "-req", "-in", request, *signer, "-out", certificate)

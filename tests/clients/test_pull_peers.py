@@ -15,6 +15,7 @@ from onggi.registry.client import Repository
 from onggi.spec import media
 from onggi.spec.digest import Digest
 from tests.certificates import Authority
+from tests.connect_proxy import ConnectProxy
 from tests.debian_registry import USER, DebianRegistry, Issuer, debian_registry, htpasswd
 from tests.interop import NAME, Site, image_there, run_there, skopeo, tree_here, tree_there
 from tests.peers import Docker, Podman
@@ -310,3 +311,45 @@ def test_tls_and_a_password(site: Site, tmp_path: Path) -> None:
         said = site.there.onggi("pull", f"{registry.host}/a:1", env=env)
         assert said.returncode == 0, said.stderr
         assert tree_here(site.there, f"{registry.host}/a:1") == tree_here(site.here, NAME)
+
+
+# -- through a proxy ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_registry_behind_a_proxy(site: Site, tmp_path: Path, spelling: str) -> None:
+    """Its name is one that only the proxy knows."""
+    authority = Authority(tmp_path / "authority")
+    pem = authority.issue("server", "registry.test")
+    with (
+        debian_registry(tmp_path / "registry", auth=htpasswd(tmp_path), certificate=pem) as registry,
+        ConnectProxy({"registry.test:443": registry.host}, "me:a b") as proxy,
+    ):
+        auth = f"--dest-creds={USER[0]}:{USER[1]}"
+        skopeo("copy", "--dest-tls-verify=false", auth, f"oci-archive:{site.archive}", f"docker://{registry.host}/a:1")
+        clean = {name: value for name, value in with_home(site, tmp_path).items() if "proxy" not in name.lower()}
+        clean["SSL_CERT_FILE"] = str(authority.ca)
+        unreachable = site.there.onggi("pull", "registry.test/a:1", env=clean)
+        assert unreachable.returncode == 1
+        assert "registry.test/v2/a/manifests/1 cannot be reached" in unreachable.stderr
+        wrong = site.there.onggi("pull", "registry.test/a:1", env={**clean, spelling: f"http://me:b@{proxy.host}"})
+        assert wrong.returncode == 1
+        assert "the proxy does not let us through" in wrong.stderr
+        env = {**clean, spelling: f"http://me:a%20b@{proxy.host}"}
+        login = subprocess.run(
+            site.there.words("login", "-u", USER[0], "--password-stdin", "registry.test"),
+            input=USER[1], capture_output=True, text=True, env=env, check=False,
+        )  # fmt: skip
+        assert login.returncode == 0, login.stderr
+        untrusted = {**env, "SSL_CERT_FILE": ""}
+        refused = site.there.onggi("pull", "registry.test/a:1", env=untrusted)
+        assert refused.returncode == 1
+        assert "its certificate cannot be verified" in refused.stderr
+        assert set(proxy.asked) == {"registry.test:443"}
+        said = site.there.onggi("pull", "registry.test/a:1", env=env)
+        assert said.returncode == 0, said.stderr
+        assert tree_here(site.there, "registry.test/a:1") == tree_here(site.here, NAME)
+        asked = len(proxy.asked)
+        without = site.there.onggi("pull", "registry.test/a:1", env={**env, "NO_PROXY": ".test"})
+        assert without.returncode == 1
+        assert len(proxy.asked) == asked

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODES: Final = ("auto", "tty", "plain", "json", "quiet")
 _BAR: Final = 30
+_MIN_BAR: Final = 8
 _SHORT: Final = 12
 
 PULL: Final[Mapping[State, str]] = {
@@ -151,15 +152,23 @@ class TerminalTransfers:
     def _line(self, blob: BlobProgress) -> str:
         text = f"{short(blob.blob)}: {_said(blob, self._words)}"
         if blob.state in (State.DOWNLOADING, State.UPLOADING, State.COMPRESSING) and blob.total:
-            done = min(_BAR, _BAR * blob.bytes // blob.total)
             started, before = self._since[blob.blob, blob.state]
             seconds = self._clock() - started
             rate = (
                 f"  {human_size((blob.bytes - before) / seconds, 3)}/s" if seconds > 0 and blob.bytes > before else ""
             )
-            bar = "=" * done + ">" * (done < _BAR) + " " * (_BAR - done - 1)
-            text += f" [{bar}]  {human_size(blob.bytes)}/{human_size(blob.total)}{rate}"
+            counts = f"  {human_size(blob.bytes)}/{human_size(blob.total)}{rate}"
+            text += _bar(blob.bytes, blob.total, self._console.width - len(text) - len(counts)) + counts
         return text[: max(1, self._console.width)]
+
+
+def _bar(count: int, total: int, room: int) -> str:
+    """Draw how far something is, in a line that has so much room: numbers say more than a short bar."""
+    width = min(_BAR, room - 3)
+    if width < _MIN_BAR:
+        return ""
+    done = min(width, width * count // total)
+    return f" [{'=' * done}{'>' * (done < width)}{' ' * (width - done - 1)}]"
 
 
 def short(blob: str) -> str:
