@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,9 +15,12 @@ import pytest
 
 from onggi.base.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from onggi.engine.assemble import Engine
+from onggi.engine.bridges import ensure_bridge, table_name, wanted_table
 from onggi.engine.networks import NetworkSettings
+from onggi.host import firewall
 from onggi.host.launcher import Launcher, LaunchFailed
 from onggi.host.links import has_advertised_default_route
+from onggi.plan.network import Table
 from onggi.plan.ops import SetHostname
 from onggi.spec.container import ContainerRequest, IdMapRequest
 from onggi.spec.ports import parse_publish
@@ -594,3 +598,24 @@ def test_a_user_namespace_has_a_network_too(world: World) -> None:
     said = world.run("sh", "-c", "ip -4 -o address; ip route", uid_map=ids, gid_map=ids)
     assert "inet 10." in said
     assert "default via 10." in said
+
+
+def test_the_table_is_looked_at_again_only_after_a_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    ensure = firewall.ensure_table
+
+    def counting(table: Table, *rest: Any) -> bool:
+        looked.append(table.name)
+        return ensure(table, *rest)
+
+    monkeypatch.setattr(firewall, "ensure_table", counting)
+    world.run("true")
+    world.run("true")  # it sees what the first one made
+    looked.clear()
+    world.run("true")
+    assert looked == []
+    name = table_name(world.engine._context)
+    subprocess.run(["nft", "flush", "table", "inet", name], check=True)
+    world.run("true")
+    assert looked == [name]
+    assert firewall.is_whole(wanted_table(ensure_bridge(world.engine._context)), world.engine.root)

@@ -19,6 +19,7 @@ from onggi.engine.context import Context
 from onggi.host import firewall
 from onggi.host.hostfiles import read_host_file
 from onggi.host.links import (
+    Device,
     Link,
     act,
     default_mtu,
@@ -27,6 +28,7 @@ from onggi.host.links import (
     has_advertised_default_route,
     list_addresses,
     list_routes,
+    look_at_link,
     read_sysctl,
     write_sysctl,
 )
@@ -75,7 +77,8 @@ def lock_network(context: Context) -> Lock:
 def ensure_bridge(context: Context) -> Bridge:
     """Make what is missing of the bridge and all that belongs to it. The caller holds the network's lock."""
     name = bridge_name(context)
-    network, link = context.networks.get(BRIDGE), find_link(name)
+    network = context.networks.get(BRIDGE)
+    link: Device | Link | None = look_at_link(name)
     if network is None or link is None:
         network, link = _make(context, name, network)
     subnet4, subnet6 = IPv4Network(network.subnet4), IPv6Network(network.subnet6)
@@ -93,12 +96,22 @@ def ensure_bridge(context: Context) -> Bridge:
         subnet6=subnet6 if ipv6 else None,
         loopback6=ipv6 and _may_reach_loopback6(),
     )
+    _ensure_filter(context, bridge, network)
+    return bridge
+
+
+def _ensure_filter(context: Context, bridge: Bridge, network: Network) -> None:
+    """See that table and accepts are there: not once more if nothing has changed since they were."""
+    wanted = wanted_table(bridge)
+    now = None if firewall.is_legacy() else (wanted, firewall.generation())
+    if now is not None and context.filtered == now:
+        return
     elements = [
         element for endpoint in context.networks.endpoints(BRIDGE) for element in elements_of(network, endpoint)
     ]
-    firewall.ensure_table(wanted_table(bridge), context.root.path, elements)
-    firewall.ensure_accepts(name)
-    return bridge
+    firewall.ensure_table(wanted, context.root.path, elements)
+    firewall.ensure_accepts(bridge.name)
+    context.filtered = now
 
 
 def wanted_table(bridge: Bridge) -> Table:
@@ -256,7 +269,7 @@ def _ensure_ipv6(name: str) -> bool:
     return True
 
 
-def _ensure_addresses(link: Link, subnet4: IPv4Network, subnet6: IPv6Network | None) -> None:
+def _ensure_addresses(link: Device | Link, subnet4: IPv4Network, subnet6: IPv6Network | None) -> None:
     present = {address for index, address, _ in list_addresses() if index == link.index}
     missing = [
         links.new_address(link.index, subnet[GATEWAY_NUMBER].packed, subnet.prefixlen)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onggi.host.files import Files
     from onggi.host.launcher import Launcher
     from onggi.plan.facts import Facts
+    from onggi.plan.network import Table
     from onggi.registry.access import Registries
     from onggi.store.check import Checker
     from onggi.store.containers import Containers
@@ -81,6 +82,8 @@ class Context:
         self.registries = registries
         self._facts = facts
         self._known: Facts | None = None
+        self.filtered: tuple[Table, int] | None = None
+        """The table that was found whole in this process, and the generation of nf_tables then."""
 
     @cached_property
     def journal(self) -> "Journal":

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import fcntl
 import os
+import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Final
@@ -16,6 +18,10 @@ from onggi.plan.network.netlink import Parts
 
 Address = IPv4Address | IPv6Address
 
+_GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS and so on, linux/sockios.h
+_GET_MTU: Final = 0x8921
+_GET_INDEX: Final = 0x8933
+_IFF_UP: Final = 1
 _RTM_F_CLONED: Final = 0x200
 _RTF_ADDRCONF: Final = 0x0004_0000
 
@@ -29,6 +35,15 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int
     kind: str
     master: int
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """What `look_at_link` tells of a link."""
+
+    index: int
+    name: str
+    up: bool
+    mtu: int
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +63,27 @@ def find_link(name: str) -> Link | None:
         if error.errno == errno.ENODEV:
             return None
         raise error.explain(f"look for the link {name}") from None
+
+
+def look_at_link(name: str) -> Device | None:
+    """Give what is needed of a link most often, by netdevice(7).
+
+    Unlike rtnetlink it does not wait for the lock that the kernel holds while it clears
+    away the network namespaces of containers that have ended.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            index, flags, mtu = (_ask_device(sock, request, name) for request in (_GET_INDEX, _GET_FLAGS, _GET_MTU))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise Refused(error.errno or errno.EIO).explain(f"look for the link {name}") from None
+    return Device(index=index, name=name, up=bool(flags & _IFF_UP), mtu=mtu)
+
+
+def _ask_device(sock: socket.socket, request: int, name: str) -> int:
+    answer = fcntl.ioctl(sock, request, struct.pack("16s24x", name.encode()))
+    return int(struct.unpack_from("=H" if request == _GET_FLAGS else "=i", answer, 16)[0])
 
 
 def list_links() -> list[Link]:

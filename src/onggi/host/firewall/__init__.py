@@ -8,14 +8,24 @@ that is in use. Their comment is the bridge's name, by which they are found agai
 """
 
 from onggi.host.firewall import chains, legacy
-from onggi.host.firewall.table import drop_elements, ensure_table, has_table, is_whole, list_elements, remove_table
+from onggi.host.firewall.table import (
+    drop_elements,
+    ensure_table,
+    generation,
+    has_table,
+    is_whole,
+    list_elements,
+    remove_table,
+)
 
 __all__ = [
     "drop_elements",
     "ensure_accepts",
     "ensure_table",
+    "generation",
     "has_accepts",
     "has_table",
+    "is_legacy",
     "is_whole",
     "list_elements",
     "missing_accepts",
@@ -31,6 +41,11 @@ def ensure_accepts(bridge: str) -> None:
         chains.ensure_in(chain, bridge)
     for program in legacy.programs_in_use():
         legacy.ensure(program, bridge)
+
+
+def is_legacy() -> bool:
+    """Tell whether iptables-legacy is in use, whose changes nf_tables does not count."""
+    return bool(legacy.programs_in_use())
 
 
 def missing_accepts(bridge: str) -> list[str]:

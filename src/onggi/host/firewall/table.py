@@ -31,6 +31,13 @@ def is_whole(table: Table, root: str) -> bool:
         raise error.explain(f"look for the nf_tables table {table.name}") from None
 
 
+def generation() -> int:
+    """Give the number that every change of nf_tables in this network namespace raises, whoever makes it."""
+    with doing("ask nf_tables for its generation"), Netlink(NETFILTER) as netlink:
+        (answer,) = netlink.ask(nft.get_generation())
+    return int.from_bytes(read_attributes(answer.body, 4).get(nft.NFTA_GEN_ID, b""), "big")
+
+
 def remove_table(name: str) -> bool:
     """Remove our table; False if it is not there."""
     try:

@@ -42,10 +42,12 @@ GETRULE: Final = 7
 DELRULE: Final = 8
 NEWSET: Final = 9
 NEWSETELEM: Final = 12
+GETGEN: Final = 16
 GETSETELEM: Final = 13
 DELSETELEM: Final = 14
 
 NFTA_TABLE_NAME: Final = 1
+NFTA_GEN_ID: Final = 1
 NFTA_TABLE_USERDATA: Final = 6
 NFTA_CHAIN_TABLE: Final = 1
 NFTA_CHAIN_NAME: Final = 3
@@ -141,6 +143,11 @@ def delete_table(table: str) -> Parts:
 def get_table(table: str) -> Parts:
     """Ask for a table."""
     return request(GETTABLE, NFPROTO_INET, 0, text(NFTA_TABLE_NAME, table))
+
+
+def get_generation() -> Parts:
+    """Ask for the number that every change of any table raises."""
+    return request(GETGEN, 0, 0)
 
 
 def new_chain(table: str, chain: str, base: tuple[str, int, int] | None = None) -> Parts:
