@@ -216,6 +216,17 @@ def test_every_platform_is_fetched_and_kept(puller: Puller) -> None:
     assert layers <= kept
 
 
+def test_every_platform_of_indexes_within_indexes(puller: Puller) -> None:
+    _, _, inner = add_both(puller.registry)
+    third = add_image(puller.registry, "app", "", [{"a": b"third"}], architecture="s390x")
+    add_index(puller.registry, "app", "2", [(third, "linux/s390x"), (inner, ""), (inner, "")])
+    puller.pull("app:2", every_platform=True)
+    puller.engine.images.collect()
+    kept = {path.name for path in Path(puller.engine.root, "blobs", "sha256").iterdir()}
+    wanted = {*puller.registry.manifests["app"], *puller.registry.blobs["app"]}
+    assert {digest.partition(":")[2] for digest in wanted} <= kept
+
+
 def test_what_no_platform_fits_is_refused(puller: Puller) -> None:
     add_both(puller.registry)
     puller.refused("app:1", NotFound, "no matching manifest for linux/s390x", platform="linux/s390x")

@@ -103,7 +103,7 @@ class _Pull:
         top = self._resolve(reference)
         chosen = self._choose(top, platform or host, strict=platform is not None, depth=_MAX_DEPTH)
         self._check_platform(reference, chosen.config, host, platform)
-        others = list(self._others(top, chosen.digest)) if every_platform else []
+        others = list(self._others(top, {chosen.digest})) if every_platform else []
         layers = self._pull_layers(chosen, others)
         image = self._record(reference, top.digest, chosen, layers)
         return Pulled(
@@ -189,19 +189,25 @@ class _Pull:
                 )
             )
 
-    def _others(self, top: Descriptor, chosen: Digest) -> Iterator[tuple[Digest, Manifest]]:
-        """Give the manifests of the other platforms."""
+    def _others(self, top: Descriptor, seen: set[Digest], depth: int = _MAX_DEPTH) -> Iterator[tuple[Digest, Manifest]]:
+        """Give the manifests of the other platforms: all below an index that are not `seen`."""
         index = self._document(top)
         if not isinstance(index, Index):
             return
-        if len(index.manifests) > _MAX_PLATFORMS:
-            raise Corrupt(f"{self._remote.name}: an index of {len(index.manifests)} entries is larger than any is")
+        if depth == 0:
+            raise Corrupt(f"{self._remote.name}: its indexes are nested too deeply")
         for entry in index.manifests:
-            document = self._document(entry) if entry.digest != chosen else None
-            if isinstance(document, Manifest):
-                self._check_count(document)
-                self._context.content.link(top.digest, [entry.digest])
-                yield entry.digest, document
+            if entry.digest not in seen:
+                seen.add(entry.digest)
+                if len(seen) > _MAX_PLATFORMS:
+                    raise Corrupt(f"{self._remote.name}: an index of so many entries is larger than any is")
+                document = self._document(entry)
+                if isinstance(document, Manifest):
+                    self._check_count(document)
+                    yield entry.digest, document
+                else:
+                    yield from self._others(entry, seen, depth - 1)
+            self._context.content.link(top.digest, [entry.digest])
 
     # -- layers ----------------------------------------------------------------------------------------
 
