@@ -28,6 +28,11 @@ CREATE: Final = (
 )
 
 
+def _binds(docker: Docker) -> list[str]:
+    binds: list[str] = json.loads(docker.run("inspect", "-f", "{{json .HostConfig.Binds}}", "made").stdout)
+    return binds
+
+
 SAID_OTHERWISE: Final = (
     r" \((health: starting|healthy|unhealthy)\)",  # nobody runs the checks of an image here yet
     r'"Platform":("[^"]*"|null),',  # which daemons of before 28 do not tell
@@ -94,9 +99,13 @@ def both(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher, busybox: 
             ):
                 pytest.skip("needs a docker that can run containers here")
             assert home.onggi("run", "--name", "ended", *run, "echo out; echo err >&2; exit 3").returncode == 3
-            for command in (("run", "-d", "--name", "alive", "-v", "data:/data", *run, "sleep 1000"), CREATE):
+            alive = ("run", "-d", "--name", "alive", "-v", "data:/data", *run, "sleep 1000")
+            for command in (alive, CREATE):
                 docker.run(*command)
                 home.ok(*command)
+            while _binds(docker) != ["vol:/data", "/srv:/mnt:ro"]:  # its client has them in an order of chance
+                docker.run("rm", "-v", "made")
+                docker.run(*CREATE)
             yield found
             docker.run("rm", "-f", "alive", check=False)
 

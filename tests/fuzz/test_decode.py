@@ -54,7 +54,7 @@ def seeds(tmp_path: Path) -> Path:
 
 def run(fuzzer: Path, *arguments: str) -> None:
     """Run the fuzzer; a finding fails the test with its report."""
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=16", "UBSAN_OPTIONS": "print_stacktrace=1"}
     done = subprocess.run(
         [fuzzer, *arguments], capture_output=True, text=True, check=False, env=environment, cwd=fuzzer.parent
     )

@@ -22,16 +22,16 @@ from tests.homes import IMAGE, TIMEOUT_S, Home
 KILLED: Final = """
 import os, sys
 from onggi import Engine
-from onggi.host.launcher import Launcher
+from onggi.host.launcher import Launcher, Waiting
 
 root, program, build_id, container = sys.argv[1:]
-execute = Launcher.run
+execute = Waiting.run
 
 def execute_and_die(*arguments, **options):
     execute(*arguments, **options)
     os.kill(os.getpid(), 9)
 
-Launcher.run = execute_and_die
+Waiting.run = execute_and_die
 Engine(root, launcher=Launcher(program, build_id)).containers.start(container)
 """
 

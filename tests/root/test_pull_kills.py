@@ -87,6 +87,7 @@ def test_a_pull_killed_at_any_moment(home: Home, registry: Registry, capsys: pyt
     registry.heal()
     home.ok("pull", "-q", name, warm=False)
     assert contents(home.engine, name) == LAYERS, seed
+    home.engine.images.collect()  # leases of the dead, and what they held
     home.assert_consistent()
     home.ok("rmi", name, warm=False)
     home.ok("rmi", "-f", "box", warm=False)

@@ -24,6 +24,7 @@ from onggi.host.certs import host_certs_mount
 from onggi.host.locks import take_lock
 from onggi.host.reading import Stat
 from onggi.host.selecting import find_missing, look
+from onggi.host.tree import path_for_others
 from onggi.plan.cgroup import plan_directories
 from onggi.plan.container import Supervision, plan_container
 from onggi.plan.network import Attachment as Place
@@ -94,11 +95,11 @@ class StepRunner:
             etc = look(view.fd, b"etc")
         request = self._request(step)
         at = attach_lease(context, id, self._lease.id) if step.network == "default" else None
-        mounts, fds = self._mounts(run, step, roots.open_mounts(), at)
+        mounts = self._mounts(run, step, roots.open_mounts(), at)
         resolved = Resolved(identity=identity, files=mounts, cgroups_path=cgroup)
         spec = make_spec(id, request, ImageDefaults(), resolved, facts)
         ours, theirs = Attachment.pair()
-        inherited = [*held.lowers, theirs.fileno(), held.lock.fd, *fds]
+        inherited = [*held.lowers, theirs.fileno(), held.lock.fd]
         supervision = Supervision(
             run_directory=run,
             client=len(held.lowers),
@@ -165,10 +166,8 @@ class StepRunner:
             log=LogRequest(driver="none"),
         )
 
-    def _mounts(
-        self, run: str, step: RunStep, asked: tuple[OpenMount, ...], at: Place | None
-    ) -> tuple[tuple[Mount, ...], list[int]]:
-        """Give the mounts of a step. What is bound is named by its descriptor, which the launcher inherits."""
+    def _mounts(self, run: str, step: RunStep, asked: tuple[OpenMount, ...], at: Place | None) -> tuple[Mount, ...]:
+        """Give the mounts of a step. What is bound is named by its descriptor here."""
         mounts = list(write_step_files(self._context, run, self._request(step), step.hosts, at))
         if self._host_certs:
             mounts.append(host_certs_mount())
@@ -176,7 +175,6 @@ class StepRunner:
             target, content = step.script
             self._context.files.put(f"{run}/script", content.encode("utf-8", "surrogateescape"), mode=0o755)
             mounts.append(Mount(destination=target, type="bind", source=f"{run}/script", options=("rbind", "ro")))
-        fds: list[int] = []
         for item in asked:
             mount = item.mount
             mode = "ro" if mount.readonly else "rw"
@@ -185,14 +183,13 @@ class StepRunner:
                 options = ("nosuid", "nodev", "noexec", *size)
                 mounts.append(Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=options))
             elif item.fd is not None:
-                fds.append(item.fd)
-                source = f"/proc/self/fd/{item.fd}"
+                source = path_for_others(item.fd)
                 mounts.append(Mount(destination=mount.target, type="bind", source=source, options=("rbind", mode)))
             elif item.path is not None:
                 mounts.append(Mount(destination=mount.target, type="bind", source=item.path, options=("rbind", mode)))
             else:
                 raise NotSupported(f"a mount of type {mount.type} is not supported")
-        return tuple(mounts), fds
+        return tuple(mounts)
 
 
 def _with_own_group(identity: Identity) -> tuple[int, ...]:

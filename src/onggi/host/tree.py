@@ -84,6 +84,11 @@ def is_magic(path: str) -> bool:
     return False
 
 
+def path_for_others(fd: int) -> str:
+    """Give a path by which another process of ours finds what `fd` refers to, while we hold it open."""
+    return f"/proc/{os.getpid()}/fd/{fd}"
+
+
 def through(fd: int, name: bytes = b"") -> bytes:
     """Give a path to what `fd` refers to, or to `name` in it, for calls that take no descriptor.
 
