@@ -28,6 +28,9 @@ CREATE: Final = (
 )
 
 
+_MOUNT: Final = "(?:vol|data|/srv|ID…?)"
+
+
 def _in_order(docker: Docker) -> bool:
     binds: list[str] = json.loads(docker.run("inspect", "-f", "{{json .HostConfig.Binds}}", "made").stdout)
     return binds == ["vol:/data", "/srv:/mnt:ro"]
@@ -62,7 +65,7 @@ def plain(text: str) -> str:
     text = re.sub(r"(Less than a second|1 second|\d+ seconds|About a minute|\d+ minutes)", "AGE", text)
     text = re.sub(r"\b([0-9a-f]{12}|[0-9a-f]{64})\b|\b[0-9a-f]{14}(?=…)", "ID", text)
     # Docker's daemon has the mounts of a container in an order of chance, anew each time.
-    text = re.sub(r"(?:vol|data|/srv|ID…?)(?:,(?:vol|data|/srv|ID…?))+", lambda m: ",".join(sorted(m[0].split(","))), text)
+    text = re.sub(rf"{_MOUNT}(?:,{_MOUNT})+", lambda found: ",".join(sorted(found[0].split(","))), text)
     for pattern in SAID_OTHERWISE:
         text = re.sub(pattern, "", text)
     return re.sub(r"(?<=\S) {2,}(?=\S)", "  ", text)
