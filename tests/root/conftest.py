@@ -12,6 +12,7 @@ from onggi.plan.facts import Facts
 from tests.conftest import make_rootfs
 from tests.containers import BUILD_ID, Room, compile_launcher
 from tests.homes import Home, Installed, install, pack
+from tests.registry_server import Registry
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +63,10 @@ def new_home(tmp_path: Path, launcher: Launcher, installed: Installed, base: Pat
 def home(new_home: Callable[[str], Home]) -> Home:
     """Give a state root of the test's own."""
     return new_home("state")
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """Give a registry of the test's own."""
+    with Registry() as started:
+        yield started

@@ -101,12 +101,6 @@ class Puller:
 
 
 @pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
-
-
-@pytest.fixture
 def puller(tmp_path: Path, launcher: Launcher, registry: Registry) -> Iterator[Puller]:
     with Engine(tmp_path / "root", launcher=launcher) as engine:
         yield Puller(engine, registry, tmp_path)

@@ -1,7 +1,6 @@
 """`onggi pull`, and what `run`, `create`, `build` and `rmi` make of images that come from a registry."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from tests.homes import Home
 from tests.registry_server import Registry, status
 from tests.remote_images import add_image
 from tests.root.test_pull import HERE, add_both
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +27,6 @@ ROUNDS: Final = times(12)
 LATEST_S: Final = 1.0
 SEEDED: Final = random.Random(1)
 LAYERS: Final = [{f"file{number}": SEEDED.randbytes(400_000)} for number in range(4)]
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
 
 
 def contents(engine: Engine, name: str) -> list[dict[str, bytes]]:

@@ -9,9 +9,6 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from tests.containers import wait_for
 from tests.homes import Home
@@ -20,12 +17,6 @@ from tests.remote_images import add_image
 from tests.root.test_pull import BIG, HERE
 
 COLUMNS = 64
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
 
 
 class Screen:

@@ -2,10 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from onggi.spec import media
 from onggi.spec.digest import Digest
@@ -15,12 +12,6 @@ from tests.remote_images import add_image
 from tests.root.test_pull import HERE, OTHER, add_both
 
 FILES = {"a": os.urandom(200_000), "b": bytes(300_000)}
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
 
 
 def blobs_on_disk(home: Home) -> dict[str, int]:

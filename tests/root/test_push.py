@@ -120,12 +120,6 @@ class Pusher:
 
 
 @pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
-
-
-@pytest.fixture
 def new_pusher(tmp_path: Path, launcher: Launcher, registry: Registry) -> Iterator[Callable[[str], Pusher]]:
     engines: list[Engine] = []
 

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -13,12 +12,6 @@ from tests.homes import IMAGE, Home
 from tests.registry_server import Registry, held, status
 
 TIMEOUT_S: Final = 60.0
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as started:
-        yield started
 
 
 @pytest.fixture

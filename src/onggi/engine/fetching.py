@@ -9,12 +9,12 @@ import codecs
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from onggi.base.errors import Cancelled, Corrupt, InvalidArgument, NotFound, NotSupported, Unavailable
+from onggi.base.errors import Corrupt, InvalidArgument, NotFound, NotSupported, Unavailable
 from onggi.base.units import format_time
 from onggi.bootstrap.packages import MAX_INDEX_BYTES, Index, Package
 from onggi.bootstrap.release import (
@@ -30,12 +30,12 @@ from onggi.bootstrap.release import (
 from onggi.bootstrap.sources import Archive
 from onggi.engine.context import Context
 from onggi.host.http import Downloads
+from onggi.host.together import run_together
 from onggi.store.tar.decompress import open_layer
 
 _PARALLEL: Final = 4
 _ATTEMPTS: Final = 3
 _PIECE: Final = 1 << 18
-_PATIENCE_S: Final = 2.0
 _SECOND_NS: Final = 1_000_000_000
 
 Note = Callable[[str], None]
@@ -132,50 +132,17 @@ class Fetcher:
 
     def fetch(self, packages: Sequence[Package], fetched: Fetched) -> None:
         """Fetch packages, several at once. The first that fails ends it all; so does an interrupt (Cancelled)."""
-        stop = threading.Event()
-        results: SimpleQueue[Package | BaseException] = SimpleQueue()
-        waiting: SimpleQueue[Package] = SimpleQueue()
-        for package in packages:
-            waiting.put(package)
-        # Not an executor's: a process does not wait at its end for a server that says nothing.
-        threads = [
-            threading.Thread(target=self._work, args=(waiting, results, stop), name="fetch", daemon=True)
-            for _ in range(min(_PARALLEL, len(packages)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for _ in packages:
-                result = results.get()
-                if isinstance(result, BaseException):
-                    raise result
-                fetched(result)
-        except KeyboardInterrupt:
-            raise Cancelled("interrupted; what was fetched to its end is kept for the next time") from None
-        finally:
-            stop.set()
-            self._downloads.stop()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(_PATIENCE_S)
+        stopped = threading.Event()
 
-    def _work(
-        self,
-        waiting: "SimpleQueue[Package]",
-        results: "SimpleQueue[Package | BaseException]",
-        stop: threading.Event,
-    ) -> None:
-        while not stop.is_set():
-            try:
-                package = waiting.get_nowait()
-            except Empty:
-                return
-            try:
-                self._cached(_file_of(package), [f"{package.base}/{package.filename}"], stop)
-            except BaseException as error:
-                results.put(error)
-                return
-            results.put(package)
+        def stop() -> None:
+            stopped.set()
+            self._downloads.stop()
+
+        def task(package: Package, say: Fetched) -> None:
+            self._cached(_file_of(package), [f"{package.base}/{package.filename}"], stopped)
+            say(package)
+
+        run_together([partial(task, package) for package in packages], width=_PARALLEL, heard=fetched, stop=stop)
 
     def place(self, package: Package) -> str:
         """Say where a package lies that was fetched."""
