@@ -460,7 +460,7 @@ static int keep_only(int fd)
 }
 
 /* The order: a uint32 with the number of descriptors, which come with it and with as many further packets as they
- * need; the first is the plan. Gives that number, 0 when nothing comes. */
+ * need; the first is the plan. Gives that number, 0 when nothing comes, -EMFILE when we may not have so many. */
 static int receive_order(int status, int *fds, int room)
 {
     uint32_t wanted = 1;
@@ -471,9 +471,13 @@ static int receive_order(int status, int *fds, int room)
         struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
         ssize_t length = recvmsg(status, &message, MSG_CMSG_CLOEXEC);
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        if (length == sizeof wanted && header == NULL && message.msg_flags & MSG_CTRUNC)
+            return -EMFILE;
         if (length != sizeof wanted || header == NULL || header->cmsg_type != SCM_RIGHTS)
             return 0;
         int here = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        if (message.msg_flags & MSG_CTRUNC)
+            return -EMFILE;
         if (wanted > (uint32_t)room || here > (int)wanted - count)
             return 0;
         memcpy(fds + count, CMSG_DATA(header), (size_t)here * sizeof(int));
@@ -490,8 +494,11 @@ int launch(int status)
     signal(SIGINT, SIG_IGN); /* a terminal's are for whoever is planning; its end is ours, too */
     signal(SIGQUIT, SIG_IGN);
     int count = receive_order(status, fds, PLAN_MAX_SLOTS + 1);
-    if (count == 0)
-        return 0; /* whoever started us has no plan after all */
+    if (count <= 0) { /* whoever started us has no plan after all */
+        if (count < 0)
+            report_to(status, REPORT_FAILED, count);
+        return count < 0;
+    }
     side = (struct side){.channel = -1, .status = status, .inherited = fds + 1, .inherited_count = count - 1, .op = UINT32_MAX};
     memset(side.slots, 0xff, sizeof side.slots);
     default_signals(); /* a caller that ignores SIGCHLD would have our child reaped before we see how it ended */

@@ -1,13 +1,15 @@
 """A launcher that has been started and has no plan yet."""
 
 import os
+import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from onggi.host.launcher import Launcher
+from onggi.host.launcher import Launcher, LaunchFailed
+from onggi.plan.ops import Plan
 from tests.containers import wait_for
 
 
@@ -46,4 +48,15 @@ def test_ctrl_c_is_for_whoever_plans(launcher: Launcher, place: Path) -> None:
         os.kill(pid, signal.SIGINT)
         os.kill(pid, 0)
         assert waiting_in(place) == [pid]
+    wait_for(lambda: not waiting_in(place), "it has ended")
+
+
+def test_too_many_descriptors_are_a_sentence(launcher: Launcher, place: Path) -> None:
+    """Not a wait without end for those that the kernel did not hand over."""
+    with launcher.prepare() as waiting, open("/dev/null", "rb") as file:
+        wait_for(lambda: waiting_in(place), "it waits")
+        (pid,) = waiting_in(place)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (16, 16))
+        with pytest.raises(LaunchFailed, match=r"too many open files; raise the limit of open files \(ulimit -n\)"):
+            waiting.run(Plan(before=(), child=(), beside=(), after=()), [file.fileno()] * 40)
     wait_for(lambda: not waiting_in(place), "it has ended")

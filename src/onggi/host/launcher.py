@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from errno import EMFILE
 from typing import TYPE_CHECKING, Final, Self
 
 from onggi.base.errors import FailedPrecondition, NotSupported, Unavailable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # what makes plans is large: those who never start a containe
 _ORDER: Final = struct.Struct("=I")  # how many descriptors come with it, in packets of
 _PACKET_FDS: Final = 200
 _REPORT: Final = struct.Struct("=IIii")  # kind, op, errno, pid
+_REINSTALL: Final = "reinstall Onggi so that its parts are of one build"
 _FAILED: Final = 1
 _STARTED: Final = 2
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -181,5 +183,6 @@ def interpret_report(report: bytes, plan: "Plan", facts: "Facts | None" = None) 
     op = every[number] if number < len(every) else None
     text = explain_failure(plan, number, errno, facts)
     if op is None:
-        text = f"the launcher refused the plan: {strerror(errno)}; reinstall Onggi so that its parts are of one build"
+        advice = "raise the limit of open files (ulimit -n)" if errno == EMFILE else _REINSTALL
+        text = f"the launcher refused the plan: {strerror(errno)}; {advice}"
     raise LaunchFailed(text, op, errno)
