@@ -224,13 +224,9 @@ class Builds:
             wanted = request.contexts.get(name, name).removeprefix("docker-image://")
             if request.pull and pull is not None and wanted not in fresh:
                 fresh[wanted] = pull(wanted, platform)
-            try:
-                image = self._images.resolve(fresh.get(wanted, wanted))
-            except NotFound:
-                if pull is None or wanted in fresh:
-                    raise
-                fresh[wanted] = pull(wanted, platform)
-                image = self._images.resolve(fresh[wanted])
+            if pull is not None and wanted not in fresh:
+                fresh[wanted] = self._images.known_as(wanted) or pull(wanted, platform)
+            image = self._images.resolve(fresh.get(wanted, wanted))
             raw = self._images.raw_config(image)
             return BaseImage(
                 name=wanted,

@@ -195,14 +195,23 @@ class Images:
 
     def have(self, name: str, *, again: bool = False) -> str:
         """Pull an image that is not here, or anyway; gives what it is called here."""
-        if not again:
-            try:
-                self.resolve(name)
-            except NotFound:
-                pass
-            else:
-                return name
-        return str(self.pull(name).reference)
+        known = None if again else self.known_as(name)
+        return known or str(self.pull(name).reference)
+
+    def known_as(self, name: str) -> str | None:
+        """Give the name by which an image is here: this one, or it in the default registry; None if it is not."""
+        if self._is_here(name):
+            return name
+        with self._context.registries() as registries:
+            whole = str(registries.parse(name).with_default_tag())
+        return whole if self._is_here(whole) else None
+
+    def _is_here(self, name: str) -> bool:
+        try:
+            self.resolve(name)
+        except NotFound:
+            return False
+        return True
 
     def import_tree(
         self, source: "Source", *, name: str | None = None, message: str = "", config: ContainerConfig | None = None
